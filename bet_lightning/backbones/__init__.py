@@ -1,0 +1,10 @@
+"""Recommenders in pure torch."""
+
+from bet_lightning.backbones.base import Backbone
+from bet_lightning.backbones.graph import Edges, NormalizedGraph
+from bet_lightning.backbones.lightgcn import LightGCN
+from bet_lightning.backbones.mf import MF
+from bet_lightning.backbones.neumf import NeuMF
+from bet_lightning.backbones.ngcf import NGCF
+
+__all__ = ["MF", "NGCF", "Backbone", "Edges", "LightGCN", "NeuMF", "NormalizedGraph"]

@@ -1,0 +1,131 @@
+"""What every backbone offers: tables with sizes, scores of triplets to train, scores of all items to rank."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from bet_lightning.backbones.graph import Edges
+from bet_lightning.embedding.masked import MaskedEmbedding, check_sizes
+
+
+class Backbone(nn.Module, ABC):
+    """Recommender over masked embedding tables; a table has one row per user, then one row per item.
+
+    Args:
+        edges: Unique training interactions; they fix the numbers of users and items.
+        max_size: Columns of each full table.
+        num_tables: Number of tables; each has ``num_users + num_items`` rows.
+
+    Attributes:
+        rebuilds_rows: Whether a row of size 0 still gets a vector, from its neighbours in the graph.
+        tables: The masked tables, all of one shape.
+
+    Raises:
+        ValueError: If the numbers of users and items or ``max_size`` is out of range.
+    """
+
+    rebuilds_rows: ClassVar[bool]
+
+    def __init__(self, edges: Edges, max_size: int = 128, num_tables: int = 1) -> None:
+        super().__init__()
+        if edges.num_users < 1 or edges.num_items < 1:
+            raise ValueError(f"edges must have users and items, got {edges.num_users} and {edges.num_items}")
+        self.num_users = edges.num_users
+        self.num_items = edges.num_items
+        self.num_rows = edges.num_users + edges.num_items
+        self.max_size = max_size
+        self.tables = nn.ModuleList(MaskedEmbedding(self.num_rows, max_size) for _ in range(num_tables))
+
+    def table(self, index: int = 0) -> MaskedEmbedding:
+        """Return one of the tables."""
+        return cast(MaskedEmbedding, self.tables[index])
+
+    @property
+    def row_width(self) -> int:
+        """Largest size of a row: its parameters over all tables."""
+        return len(self.tables) * self.max_size
+
+    @property
+    def sizes(self) -> Tensor:
+        """``(num_rows,)`` int64, parameters of each row over all tables."""
+        return torch.stack([self.table(t).sizes.long() for t in range(len(self.tables))]).sum(0)
+
+    @property
+    def num_used(self) -> int:
+        """Number of embedding parameters inside the masks: what a budget caps."""
+        return sum(self.table(t).num_used for t in range(len(self.tables)))
+
+    def set_sizes(self, sizes: Tensor) -> None:
+        """Share the size of every row evenly among the tables; the first tables take what is left over.
+
+        Table ``t`` of ``T`` gets ``(sizes + T - 1 - t) // T``, which sums to ``sizes`` over the tables.
+
+        Args:
+            sizes: ``(num_rows,)`` integers in ``0..row_width``.
+
+        Raises:
+            ValueError: If the shape, the dtype or a value of ``sizes`` is wrong.
+        """
+        check_sizes(sizes, self.num_rows, self.row_width)
+        num_tables = len(self.tables)
+        # int64 first: adding to uint8 sizes could wrap around.
+        wide = sizes.long()
+        for index in range(num_tables):
+            self.table(index).set_sizes((wide + num_tables - 1 - index) // num_tables)
+
+    def item_rows(self, items: Tensor) -> Tensor:
+        """Return the table rows of items: they come after the users'."""
+        return items + self.num_users
+
+    @abstractmethod
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw all parameters afresh; the sizes stay.
+
+        Args:
+            generator: Source of all randomness (default: the global CPU generator). The same state gives the
+                same parameters, whatever device the module is on.
+        """
+
+    @abstractmethod
+    def forward(self, users: Tensor, pos_items: Tensor, neg_items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        r"""Score a batch of triplets.
+
+        Args:
+            users: ``(b,)`` int64.
+            pos_items: ``(b,)`` int64, an item each user interacted with.
+            neg_items: ``(b,)`` int64, an item each user did not interact with.
+
+        Returns:
+            Scores of the positive items ``(b,)``, scores of the negative items ``(b,)`` and the scalar
+            :math:`\frac{1}{2b} \sum (\|e_u\|^2 + \|e_i\|^2 + \|e_j\|^2)` over the
+            batch's masked table rows, the regulariser in LightGCN's convention.
+        """
+
+    @abstractmethod
+    def encode(self) -> Any:
+        """Compute, without gradient, what scoring needs of users and items: a NamedTuple of tensors."""
+
+    @abstractmethod
+    def score(self, encoded: Any, users: Tensor) -> Tensor:
+        """Score all items for a block of users, without gradient.
+
+        Args:
+            encoded: What :meth:`encode` returned.
+            users: ``(b,)`` int64.
+
+        Returns:
+            ``(b, num_items)`` float32, a fresh tensor that the caller may overwrite.
+        """
+
+    def extra_repr(self) -> str:
+        """Show the numbers of users and items and the largest size."""
+        return f"num_users={self.num_users}, num_items={self.num_items}, max_size={self.max_size}"
+
+
+def ego_penalty(ego: Tensor, batch_size: int) -> Tensor:
+    """Return half the sum of squares of the batch's table rows, divided by the number of triplets."""
+    return ego.square().sum() / (2 * batch_size)

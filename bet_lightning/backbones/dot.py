@@ -1,0 +1,62 @@
+"""Backbones that score by the dot product of a user's and an item's final vector."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bet_lightning.backbones.base import Backbone, ego_penalty
+
+
+class Factors(NamedTuple):
+    """Final vectors of all users and items.
+
+    Attributes:
+        users: ``(num_users, width)`` float32.
+        items: ``(num_items, width)`` float32.
+    """
+
+    users: Tensor
+    items: Tensor
+
+
+class DotProductBackbone(Backbone):
+    r"""Backbone with one table and the score :math:`\hat{y}_{ui} = z_u^\top z_i`, z being final vectors."""
+
+    @abstractmethod
+    def propagate(self, ego: Tensor) -> Tensor:
+        """Turn the masked table into final vectors.
+
+        Args:
+            ego: ``(num_rows, max_size)`` float32.
+
+        Returns:
+            ``(num_rows, width)`` float32.
+        """
+
+    def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return final vectors ``(r, width)`` and ego rows ``(r, max_size)`` of ``rows``, ``(r,)`` int64."""
+        ego = self.table()()
+        final = self.propagate(ego)
+        return torch.nn.functional.embedding(rows, final), torch.nn.functional.embedding(rows, ego)
+
+    def forward(self, users: Tensor, pos_items: Tensor, neg_items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Score a batch of triplets: see :meth:`Backbone.forward`."""
+        rows = torch.cat([users, self.item_rows(pos_items), self.item_rows(neg_items)])
+        final, ego = self.gather(rows)
+        user, pos, neg = final.chunk(3)
+        return (user * pos).sum(-1), (user * neg).sum(-1), ego_penalty(ego, users.numel())
+
+    @torch.no_grad()
+    def encode(self) -> Factors:
+        """Return the final vectors of all users and items."""
+        final = self.propagate(self.table()())
+        return Factors(final[: self.num_users], final[self.num_users :])
+
+    @torch.no_grad()
+    def score(self, encoded: Factors, users: Tensor) -> Tensor:
+        """Score all items for a block of users: see :meth:`Backbone.score`."""
+        return encoded.users[users] @ encoded.items.T

@@ -1,0 +1,50 @@
+"""LightGCN."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bet_lightning.backbones.dot import DotProductBackbone
+from bet_lightning.backbones.graph import Edges, NormalizedGraph
+from bet_lightning.backbones.initialization import fill_normal
+
+
+class LightGCN(DotProductBackbone):
+    r"""LightGCN (He et al. 2020, arXiv 2002.02126): the mean of linear propagations of the table.
+
+    .. math::
+        Z = \frac{1}{L+1} \sum_{l=0}^{L} \hat{A}^l E, \qquad \hat{y}_{ui} = z_u^\top z_i
+
+    Final vectors :math:`Z` make the scores, table rows :math:`E` the regulariser.
+
+    Args:
+        edges: Unique training interactions, the edges of the graph.
+        max_size: Columns of the full table (default: 128).
+        num_layers: :math:`L`, at least 0 (default: 3).
+        init_std: Standard deviation of the initial table (default: 0.1).
+
+    Raises:
+        ValueError: If ``num_layers`` is negative.
+    """
+
+    rebuilds_rows: ClassVar[bool] = True
+
+    def __init__(self, edges: Edges, max_size: int = 128, num_layers: int = 3, init_std: float = 0.1) -> None:
+        super().__init__(edges, max_size)
+        if num_layers < 0:
+            raise ValueError(f"num_layers must be at least 0, got {num_layers}")
+        self.num_layers = num_layers
+        self.init_std = init_std
+        self.graph = NormalizedGraph(edges)
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the table from N(0, init_std²)."""
+        fill_normal(self.table().weight, self.init_std, generator)
+
+    def propagate(self, ego: Tensor) -> Tensor:
+        """Return the mean of the layers 0 to ``num_layers``."""
+        return self.graph.propagate(ego, self.num_layers)

@@ -1,0 +1,42 @@
+"""Matrix factorisation."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bet_lightning.backbones.dot import DotProductBackbone
+from bet_lightning.backbones.graph import Edges
+from bet_lightning.backbones.initialization import fill_normal
+
+
+class MF(DotProductBackbone):
+    r"""Matrix factorisation (Rendle et al. 2009, arXiv 1205.2618): :math:`\hat{y}_{ui} = e_u^\top e_i`.
+
+    Args:
+        edges: Unique training interactions; only the numbers of users and items are used.
+        max_size: Columns of the full table (default: 128).
+        init_std: Standard deviation of the initial table (default: 0.1).
+    """
+
+    rebuilds_rows: ClassVar[bool] = False
+
+    def __init__(self, edges: Edges, max_size: int = 128, init_std: float = 0.1) -> None:
+        super().__init__(edges, max_size)
+        self.init_std = init_std
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the table from N(0, init_std²)."""
+        fill_normal(self.table().weight, self.init_std, generator)
+
+    def propagate(self, ego: Tensor) -> Tensor:
+        """Return the table: there is nothing to propagate."""
+        return ego
+
+    def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask the batch's rows only: no other row matters."""
+        ego = self.table()(rows)
+        return ego, ego

@@ -1,0 +1,141 @@
+"""NeuMF, with a scorer that ranks all items in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from bet_lightning.backbones.base import Backbone, ego_penalty
+from bet_lightning.backbones.graph import Edges
+from bet_lightning.backbones.initialization import fill_linear, fill_normal
+
+# Largest temporary of scoring. The CPU is fastest when it stays in cache, a GPU when launches are few.
+CPU_BLOCK_BYTES = 1 << 20
+GPU_BLOCK_BYTES = 64 << 20
+
+
+class NeuMFFactors(NamedTuple):
+    """What scoring needs: both branches up to where a user first meets an item.
+
+    Attributes:
+        gmf_users: ``(num_users, max_size)`` float32, times the output weights.
+        gmf_items: ``(num_items, max_size)`` float32.
+        mlp_users: ``(num_users, hidden[0])`` float32, the user's half of the first layer, with its bias.
+        mlp_items: ``(num_items, hidden[0])`` float32, the item's half of the first layer.
+    """
+
+    gmf_users: Tensor
+    gmf_items: Tensor
+    mlp_users: Tensor
+    mlp_items: Tensor
+
+
+class NeuMF(Backbone):
+    r"""Neural matrix factorisation (He et al. 2017, arXiv 1708.05031, Eq. 12) with BET's single hidden layer.
+
+    .. math::
+        \hat{y}_{ui} = h^\top \big[\, p_u \odot q_i \,;\; \phi([\, p'_u \,;\, q'_i \,]) \,\big] + c
+
+    where :math:`\phi` is a tower of linear layers and ReLU. Table 0 holds the GMF rows :math:`p, q`,
+    table 1 the MLP rows :math:`p', q'`. The first layer is computed as :math:`W_u p'_u + W_i q'_i + b`, so each
+    user and each item passes it once, however many pairs are scored.
+
+    Args:
+        edges: Unique training interactions; only the numbers of users and items are used.
+        max_size: Columns of each of the two full tables (default: 128).
+        hidden: Widths of the tower's layers (default: one layer of ``max_size``).
+        init_std: Standard deviation of the initial tables (default: 0.01).
+
+    Attributes:
+        block_bytes: Largest temporary of :meth:`score`; None chooses by device.
+
+    Raises:
+        ValueError: If ``hidden`` is empty or holds a width below 1.
+    """
+
+    rebuilds_rows: ClassVar[bool] = False
+
+    def __init__(
+        self, edges: Edges, max_size: int = 128, hidden: Sequence[int] | None = None, init_std: float = 0.01
+    ) -> None:
+        super().__init__(edges, max_size, num_tables=2)
+        widths = (max_size,) if hidden is None else tuple(hidden)
+        if not widths or min(widths) < 1:
+            raise ValueError(f"hidden must be widths of at least 1, got {list(widths)}")
+        self.init_std = init_std
+        self.block_bytes: int | None = None
+        self.widest = max(widths)
+        self.tower = nn.ModuleList(
+            nn.Linear(before, after) for before, after in zip((2 * max_size, *widths), widths, strict=False)
+        )
+        self.output = nn.Linear(max_size + widths[-1], 1)
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the tables from N(0, init_std²), the layers' weights by Xavier's rule; biases are zero."""
+        for index in range(len(self.tables)):
+            fill_normal(self.table(index).weight, self.init_std, generator)
+        for layer in (*self.tower, self.output):
+            fill_linear(cast(nn.Linear, layer), generator)
+
+    def forward(self, users: Tensor, pos_items: Tensor, neg_items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Score a batch of triplets: see :meth:`Backbone.forward`."""
+        size = users.numel()
+        rows = torch.cat([users, self.item_rows(pos_items), self.item_rows(neg_items)])
+        gmf, mlp = self.table(0)(rows), self.table(1)(rows)
+        user_half, item_half = self._first_layer(mlp[:size], mlp[size:])
+        gmf_weight, mlp_weight = self._output_weights()
+        hidden = self._rest_of_tower(torch.relu(user_half.repeat(2, 1) + item_half))
+        scores = (gmf[:size] * gmf_weight).repeat(2, 1).mul(gmf[size:]).sum(-1) + hidden @ mlp_weight
+        pos_scores, neg_scores = (scores + self.output.bias).chunk(2)
+        return pos_scores, neg_scores, ego_penalty(gmf, size) + ego_penalty(mlp, size)
+
+    @torch.no_grad()
+    def encode(self) -> NeuMFFactors:
+        """Return both branches of all users and items, up to where a user first meets an item."""
+        gmf, mlp = self.table(0)(), self.table(1)()
+        mlp_users, mlp_items = self._first_layer(mlp[: self.num_users], mlp[self.num_users :])
+        gmf_weight, _ = self._output_weights()
+        return NeuMFFactors(gmf[: self.num_users] * gmf_weight, gmf[self.num_users :], mlp_users, mlp_items)
+
+    @torch.no_grad()
+    def score(self, encoded: NeuMFFactors, users: Tensor) -> Tensor:
+        """Score all items for a block of users: see :meth:`Backbone.score`.
+
+        The GMF branch is one matrix product; the tower runs over blocks of users and items whose widest
+        activation takes at most ``block_bytes``, whatever the number of users asked for.
+        """
+        scores = torch.addmm(self.output.bias, encoded.gmf_users[users], encoded.gmf_items.T)
+        mlp_users, mlp_items = encoded.mlp_users[users], encoded.mlp_items
+        _, mlp_weight = self._output_weights()
+        user_block, item_block = self._block_shape(scores)
+        for u in range(0, users.numel(), user_block):
+            user_half = mlp_users[u : u + user_block].unsqueeze(1)
+            for i in range(0, self.num_items, item_block):
+                hidden = self._rest_of_tower((user_half + mlp_items[i : i + item_block]).relu_())
+                scores[u : u + user_block, i : i + item_block] += hidden @ mlp_weight
+        return scores
+
+    def _block_shape(self, scores: Tensor) -> tuple[int, int]:
+        """Split the pairs that fit into one block into users (up to 32) and items."""
+        default = CPU_BLOCK_BYTES if scores.device.type == "cpu" else GPU_BLOCK_BYTES
+        pairs = max(1, (self.block_bytes or default) // (self.widest * scores.element_size()))
+        num_users = min(32, pairs)
+        return num_users, pairs // num_users
+
+    def _first_layer(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        first = cast(nn.Linear, self.tower[0])
+        user_weight, item_weight = first.weight.chunk(2, dim=1)
+        return torch.addmm(first.bias, users, user_weight.T), items @ item_weight.T
+
+    def _rest_of_tower(self, hidden: Tensor) -> Tensor:
+        for layer in list(self.tower)[1:]:
+            hidden = torch.relu(layer(hidden))
+        return hidden
+
+    def _output_weights(self) -> tuple[Tensor, Tensor]:
+        weight = self.output.weight[0]
+        return weight[: self.max_size], weight[self.max_size :]

@@ -1,0 +1,75 @@
+"""NGCF."""
+
+from __future__ import annotations
+
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bet_lightning.backbones.dot import DotProductBackbone
+from bet_lightning.backbones.graph import Edges, NormalizedGraph
+from bet_lightning.backbones.initialization import fill_linear, fill_xavier
+
+
+class NGCF(DotProductBackbone):
+    r"""Neural graph collaborative filtering (Wang et al. 2019, arXiv 1905.08108, Eq. 7).
+
+    .. math::
+        E^{(l+1)} = \mathrm{LeakyReLU}\big((\hat{A} + I) E^{(l)} W_1 + b_1
+        + (\hat{A} E^{(l)} \odot E^{(l)}) W_2 + b_2\big)
+
+    The final vector of a row is its table row next to the L2-normalised outputs of all layers. Message
+    dropout acts on the layer outputs in training mode only (BET's code leaves it on in evaluation).
+
+    Args:
+        edges: Unique training interactions, the edges of the graph.
+        max_size: Columns of the full table and width of the layers (default: 128).
+        num_layers: Number of layers, at least 1 (default: 3).
+        message_dropout: Probability, in [0, 1), of dropping an entry of a layer's output (default: 0.1).
+        negative_slope: Slope of LeakyReLU below zero (default: 0.2).
+
+    Raises:
+        ValueError: If ``num_layers`` or ``message_dropout`` is out of range.
+    """
+
+    rebuilds_rows: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        edges: Edges,
+        max_size: int = 128,
+        num_layers: int = 3,
+        message_dropout: float = 0.1,
+        negative_slope: float = 0.2,
+    ) -> None:
+        super().__init__(edges, max_size)
+        if num_layers < 1:
+            raise ValueError(f"num_layers must be at least 1, got {num_layers}")
+        if not 0 <= message_dropout < 1:
+            raise ValueError(f"message_dropout must be in [0, 1), got {message_dropout}")
+        self.num_layers = num_layers
+        self.message_dropout = message_dropout
+        self.negative_slope = negative_slope
+        self.graph = NormalizedGraph(edges)
+        self.sum_layers = nn.ModuleList(nn.Linear(max_size, max_size) for _ in range(num_layers))
+        self.product_layers = nn.ModuleList(nn.Linear(max_size, max_size) for _ in range(num_layers))
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the table and the layers' weights by Xavier's rule; biases are zero."""
+        fill_xavier(self.table().weight, generator)
+        for layer in (*self.sum_layers, *self.product_layers):
+            fill_linear(cast(nn.Linear, layer), generator)
+
+    def propagate(self, ego: Tensor) -> Tensor:
+        """Return the table next to all normalised layer outputs, ``(num_layers + 1) * max_size`` columns."""
+        hidden, outputs = ego, [ego]
+        for sum_layer, product_layer in zip(self.sum_layers, self.product_layers, strict=True):
+            neighbours = self.graph.matmul(hidden)
+            messages = sum_layer(neighbours + hidden) + product_layer(neighbours * hidden)
+            hidden = functional.leaky_relu(messages, self.negative_slope)
+            hidden = functional.dropout(hidden, self.message_dropout, training=self.training)
+            outputs.append(functional.normalize(hidden))
+        return torch.cat(outputs, dim=1)

@@ -1,0 +1,171 @@
+"""The command line: ``python -m bet_lightning {fit,validate,test,predict} --config X.yaml``."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.loggers import CSVLogger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+from rich.logging import RichHandler
+
+from bet_lightning import __version__, backbones, baselines, data, modules  # noqa: F401  (class names in configs)
+from bet_lightning.callbacks import PredictionWriter, SearchProgressBar, TableSearch
+from bet_lightning.report import print_results
+from bet_lightning.results import read_summary, write_json
+
+log = logging.getLogger("bet_lightning")
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Writes ``config.yaml`` into the run folder and hands the configuration to the loggers."""
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Save at the start of ``fit``; called on rank zero only."""
+        if stage != "fit":
+            return
+        path = Path(trainer.default_root_dir) / "config.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.parser.dump(self.config, skip_none=False))
+        for logger in trainer.loggers:
+            logger.log_hyperparams({name: self.config.as_dict().get(name) for name in ("model", "data", "trainer")})
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Writes ``checkpoints/last.ckpt`` in the run folder after every epoch, to resume from."""
+
+    def __init__(self) -> None:
+        super().__init__(filename="last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Place the checkpoint in the run folder."""
+        self.dirpath = os.path.join(trainer.default_root_dir, "checkpoints")
+        super().setup(trainer, pl_module, stage)
+
+
+class BETCLI(LightningCLI):
+    """LightningCLI with a run folder, and commands that know the results of a run."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add ``--predictions.path``."""
+        parser.add_lightning_class_args(PredictionWriter, "predictions")
+
+    def before_instantiate_classes(self) -> None:
+        """Name the run folder after the config file, and move an older run of that name aside."""
+        config = self.config[self.subcommand]
+        if config.trainer.default_root_dir is None:
+            stem = Path(str(config.config[0])).stem if config.config else "bet"
+            config.trainer.default_root_dir = f"runs/{stem}"
+        if self.subcommand == "fit" and not config.ckpt_path and not config.trainer.fast_dev_run:
+            _move_aside(Path(config.trainer.default_root_dir))
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Make the trainer; its numbers always go to CSV files too."""
+        config = self._get(self.config_init, "trainer")
+        loggers = config["logger"]
+        if loggers is not False:
+            given = [] if loggers in (None, True) else loggers if isinstance(loggers, list) else [loggers]
+            if any(isinstance(logger, WandbLogger) for logger in given):
+                _prefer_offline()
+            if not any(isinstance(logger, CSVLogger) for logger in given):
+                given = [*given, CSVLogger(config["default_root_dir"], name="logs")]
+            kwargs["logger"] = given
+        return super().instantiate_trainer(**kwargs)
+
+    def validate(self, **kwargs: Any) -> None:
+        """Evaluate every result of the run, or ``--ckpt_path`` alone, on validation data."""
+        self._evaluate("valid", self.trainer.validate, **kwargs)
+
+    def test(self, **kwargs: Any) -> None:
+        """Evaluate every result of the run, or ``--ckpt_path`` alone, on test data."""
+        self._evaluate("test", self.trainer.test, **kwargs)
+
+    def predict(self, ckpt_path: str | None = None, **kwargs: Any) -> None:
+        """Rank all items for every user with the run's best table, or with ``--ckpt_path``."""
+        if ckpt_path is None:
+            results = read_summary(self._folder)["results"]
+            preferred = {result["name"]: result["checkpoint"] for result in reversed(results)}
+            ckpt_path = str(self._folder / preferred.get("bet", results[-1]["checkpoint"]))
+        self.trainer.predict(ckpt_path=ckpt_path, **kwargs)
+
+    def _evaluate(self, stage: str, run: Any, ckpt_path: str | None = None, **kwargs: Any) -> None:
+        if ckpt_path is not None or not isinstance(self.model, modules.RecommenderModule):
+            run(ckpt_path=ckpt_path, **kwargs)
+            return
+        summary = read_summary(self._folder)
+        kwargs["verbose"] = False
+        for result in summary["results"]:
+            metrics = run(ckpt_path=str(self._folder / result["checkpoint"]), **kwargs)[0]
+            result[stage] = {name.partition("/")[2]: value for name, value in metrics.items()}
+        if self.trainer.is_global_zero:
+            if stage == "test":
+                write_json(self._folder / "summary.json", summary)
+            print_results(summary, stage)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.trainer.default_root_dir)
+
+
+@rank_zero_only
+def _move_aside(folder: Path) -> None:
+    """Rename an existing run folder to the first free ``name.N``: a new run never overwrites an old one."""
+    if not (folder / "config.yaml").exists() or "LOCAL_RANK" in os.environ:
+        return
+    number = 1
+    while (moved := folder.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
+    folder.rename(moved)
+    log.info("%s held an earlier run: moved to %s", folder, moved)
+
+
+def _prefer_offline() -> None:
+    """Let Weights & Biases log offline unless the user is logged in or chose a mode."""
+    import wandb
+
+    if not wandb.api.api_key:
+        os.environ.setdefault("WANDB_MODE", "offline")
+
+
+def main(args: ArgsType = None) -> None:
+    """Run the command line.
+
+    Args:
+        args: Arguments without the program's name (default: those of the process).
+
+    Raises:
+        SystemExit: With code 2 and one line on wrong input; ``--debug`` shows the traceback instead.
+    """
+    words = sys.argv if args is None else args
+    debug = isinstance(words, list) and "--debug" in words
+    if debug:
+        words.remove("--debug")
+    if not log.handlers:
+        log.addHandler(RichHandler(show_path=False, show_level=False, show_time=False))
+        log.setLevel(logging.INFO)
+        logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    try:
+        BETCLI(
+            model_class=None,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_callback=SaveRunConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            parser_kwargs={"version": f"bet_lightning {__version__}"},
+            trainer_defaults={
+                "max_epochs": -1,
+                "num_sanity_val_steps": 0,
+                "use_distributed_sampler": False,
+                "callbacks": [LastCheckpoint(), SearchProgressBar()],
+            },
+            args=args,
+        )
+    except (ValueError, FileNotFoundError) as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,234 @@
+"""The LightningDataModule of implicit feedback."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+
+from bet_lightning.data.catalog import check_statistics, find_dataset, find_entry
+from bet_lightning.data.interactions import Csr, DataSplit, Interactions
+from bet_lightning.data.ranking_batches import RankingLoader
+from bet_lightning.data.readers import encode_interactions, read_interactions
+from bet_lightning.data.splits import SplitName, check_split_arguments, split_interactions
+from bet_lightning.data.synthetic import make_synthetic
+from bet_lightning.data.triplets import TripletLoader, TripletSampler
+
+_logger = logging.getLogger(__name__)
+
+
+class InteractionDataModule(pl.LightningDataModule):
+    """Triplets for training, blocks of users for full ranking, from a named data set or your own files.
+
+    Args:
+        name: `synthetic`, or a set of the catalog: gowalla, yelp2018, amazon-book, ml-1m, lastfm. With own
+            files it is replaced by the name of the (training) file without its suffix.
+        data_dir: folder of the named sets; they are in `data_dir/<name>/`, or downloaded there.
+        path: own file of all interactions: `.csv`, `.tsv`, `.parquet`, `.inter`, or `.txt` (adjacency list).
+        train_path: own training file, instead of `path`.
+        valid_path: own validation file.
+        test_path: own test file.
+        split: `paper`, `official`, `ratio`, `temporal`, `leave_one_out` or `given`. By default a named set's
+            usual one; for own files `given` if there is a validation file, `official` if there is just a test
+            file, `ratio` if there is neither.
+        user_column: name of the column in own files; by default `user_id` or alike.
+        item_column: likewise, by default `item_id`, `movieId` or alike.
+        rating_column: likewise, by default `rating` or alike; read only if `min_rating` is given.
+        time_column: likewise, by default `timestamp` or alike; optional.
+        min_rating: keep own rows with at least this rating; by default all.
+        ratios: shares of train, valid and test for the splits `ratio` and `temporal`.
+        valid_ratio: share of the training part that the split `official` validates on.
+        batch_size: triplets a training batch.
+        eval_batch_size: users a batch of validation, test and prediction; the metrics do not depend on it.
+        seed: seed of the split, the triplets and the synthetic set.
+        synthetic_users: users of the synthetic set.
+        synthetic_items: items of the synthetic set.
+        synthetic_interactions: interactions of the synthetic set.
+
+    Attributes:
+        num_skipped: after `setup`, how many users have no targets, for `valid` and `test`.
+
+    Raises:
+        ValueError: If an argument is out of range or does not go with another.
+    """
+
+    def __init__(
+        self,
+        name: str = "synthetic",
+        data_dir: str = "data",
+        path: str | None = None,
+        train_path: str | None = None,
+        valid_path: str | None = None,
+        test_path: str | None = None,
+        split: SplitName | None = None,
+        user_column: str | None = None,
+        item_column: str | None = None,
+        rating_column: str | None = None,
+        time_column: str | None = None,
+        min_rating: float | None = None,
+        ratios: tuple[float, float, float] = (0.8, 0.1, 0.1),
+        valid_ratio: float = 0.1,
+        batch_size: int = 4096,
+        eval_batch_size: int = 1024,
+        seed: int = 0,
+        synthetic_users: int = 2000,
+        synthetic_items: int = 1500,
+        synthetic_interactions: int = 60_000,
+    ) -> None:
+        """Check and keep the arguments; no file is read before `setup`."""
+        super().__init__()
+        self._own_paths = _collect_paths(path, train_path, valid_path, test_path)
+        self.name: str = Path(self._own_paths["train"]).stem if self._own_paths else name
+        self.data_dir = data_dir
+        self.split = split or _usual_split(self.name, self._own_paths)
+        self.user_column = user_column
+        self.item_column = item_column
+        self.rating_column = rating_column
+        self.time_column = time_column
+        self.min_rating = min_rating
+        self.ratios = ratios
+        self.valid_ratio = valid_ratio
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.seed = seed
+        self.synthetic_users = synthetic_users
+        self.synthetic_items = synthetic_items
+        self.synthetic_interactions = synthetic_interactions
+        check_split_arguments(self.split, seed, ratios, valid_ratio)
+        for flag in ("batch_size", "eval_batch_size"):
+            if getattr(self, flag) < 1:
+                raise ValueError(f"data.{flag} must be at least 1, got {getattr(self, flag)}")
+        for flag in ("user_column", "item_column", "rating_column", "time_column", "min_rating"):
+            if getattr(self, flag) is not None and not self._own_paths:
+                raise ValueError(f"data.{flag} {getattr(self, flag)!r} needs data.path or data.train_path")
+
+        self.num_skipped: dict[str, int] = {}
+        self._dataset: DataSplit | None = None
+        self._triplets: TripletSampler | None = None
+
+    @property
+    def dataset(self) -> DataSplit:
+        """The split data set; `setup` builds it."""
+        if self._dataset is None:
+            raise RuntimeError("call setup() before using the data set")
+        return self._dataset
+
+    @property
+    def triplets(self) -> TripletSampler:
+        """The sampler behind the training loader."""
+        if self._triplets is None:
+            self._triplets = TripletSampler(self.dataset.train, self.batch_size, self.seed, *self._ranks())
+        return self._triplets
+
+    def prepare_data(self) -> None:
+        """Download a named set, if it is not there."""
+        if not self._own_paths and self.name != "synthetic":
+            find_dataset(self.name, self.data_dir)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and split the data, once.
+
+        Raises:
+            ValueError: If a file is at fault, or there is nothing to train or to validate on.
+            FileNotFoundError: If a file is missing.
+        """
+        if self._dataset is not None:
+            return
+        split = split_interactions(
+            self._read(),
+            self.split,
+            name=self.name,
+            seed=self.seed,
+            ratios=self.ratios,
+            valid_ratio=self.valid_ratio,
+        )
+        for part, purpose in ((split.train, "train"), (split.valid, "validate")):
+            if not part.nnz:
+                raise ValueError(f"data.split {self.split} of {self.name} leaves nothing to {purpose} on")
+        targets = {"valid": split.valid, "test": split.test}
+        self.num_skipped = {part: int((csr.degrees() == 0).sum()) for part, csr in targets.items()}
+        self._dataset = split
+        _logger.info("split %s, %s, users skipped %s", self.split, split.statistics(), self.num_skipped)
+
+    def train_dataloader(self) -> TripletLoader:
+        """Every training pair once an epoch, with a negative."""
+        self.triplets.rank, self.triplets.world_size = self._ranks()
+        return TripletLoader(self.triplets)
+
+    def val_dataloader(self) -> RankingLoader:
+        """Users with validation targets; their training items are seen."""
+        return self._ranking_loader(self.dataset.train, self.dataset.valid)
+
+    def test_dataloader(self) -> RankingLoader:
+        """Users with test targets; their training and validation items are seen.
+
+        Raises:
+            ValueError: If there are no test targets.
+        """
+        if not self.dataset.test.nnz:
+            raise ValueError(f"data.split {self.split} of {self.name} leaves nothing to test on")
+        return self._ranking_loader(self.dataset.train.union(self.dataset.valid), self.dataset.test)
+
+    def predict_dataloader(self) -> RankingLoader:
+        """All users, without targets; all their known items are seen."""
+        data = self.dataset
+        seen = data.train.union(data.valid).union(data.test)
+        nothing = Csr.from_keys(np.empty(0, dtype=np.int64), data.num_users, data.num_items)
+        return RankingLoader(np.arange(data.num_users), seen, nothing, self.eval_batch_size, *self._ranks())
+
+    def _ranking_loader(self, seen: Csr, targets: Csr) -> RankingLoader:
+        """Loader of the users with targets."""
+        users = np.flatnonzero(targets.degrees())
+        return RankingLoader(users, seen, targets, self.eval_batch_size, *self._ranks())
+
+    def _ranks(self) -> tuple[int, int]:
+        """This rank and the number of ranks of the trainer, if there is one."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _read(self) -> Interactions | dict[str, Interactions]:
+        """Interactions by part."""
+        if not self._own_paths and self.name == "synthetic":
+            return make_synthetic(
+                self.synthetic_users, self.synthetic_items, self.synthetic_interactions, seed=self.seed
+            )
+        paths = self._own_paths or find_dataset(self.name, self.data_dir)
+        tables = [
+            read_interactions(
+                path,
+                user_column=self.user_column,
+                item_column=self.item_column,
+                rating_column=self.rating_column,
+                time_column=self.time_column,
+                min_rating=self.min_rating,
+            )
+            for path in paths.values()
+        ]
+        parts = dict(zip(paths, encode_interactions(tables), strict=True))
+        if not self._own_paths:
+            check_statistics(self.name, Path(self.data_dir) / self.name, parts)
+        return parts
+
+
+def _collect_paths(
+    path: str | None, train: str | None, valid: str | None, test: str | None
+) -> dict[str, Path]:
+    """Own files by part; a single file is the part `train`."""
+    parts = {"train": train, "valid": valid, "test": test}
+    given = {part: file for part, file in parts.items() if file is not None}
+    if path is not None and given:
+        part = next(iter(given))
+        raise ValueError(f"data.path {path} and data.{part}_path {given[part]} exclude each other")
+    if given and train is None:
+        part = next(iter(given))
+        raise ValueError(f"data.{part}_path {given[part]} needs data.train_path")
+    return {part: Path(file) for part, file in (given if path is None else {"train": path}).items()}
+
+
+def _usual_split(name: str, own_paths: Mapping[str, Path]) -> SplitName:
+    """The split to use if none is given."""
+    if own_paths:
+        return "given" if "valid" in own_paths else "official" if "test" in own_paths else "ratio"
+    return "ratio" if name == "synthetic" else find_entry(name).split

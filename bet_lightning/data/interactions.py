@@ -1,0 +1,150 @@
+"""What a data set is: interactions as read, and their split into train, valid and test."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bet_lightning.data.csr import Csr, sort_unique
+
+__all__ = ["Csr", "DataSplit", "Interactions"]
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """User-item pairs with the vocabularies that their indices point into.
+
+    Attributes:
+        users: int64 of shape `(n,)`, row of `user_ids`.
+        items: int64 of shape `(n,)`, row of `item_ids`. Pairs are unique and sorted by (user, item).
+        user_ids: the original user ids, int64 or object (str) of shape `(num_users,)`.
+        item_ids: the original item ids, int64 or object (str) of shape `(num_items,)`.
+        times: float64 of shape `(n,)`, or None.
+        duplicates: how many repeated pairs were merged.
+    """
+
+    users: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int64]
+    user_ids: npt.NDArray[Any]
+    item_ids: npt.NDArray[Any]
+    times: npt.NDArray[np.float64] | None
+    duplicates: int
+
+    @classmethod
+    def from_pairs(
+        cls,
+        users: npt.NDArray[np.int64],
+        items: npt.NDArray[np.int64],
+        user_ids: npt.NDArray[Any],
+        item_ids: npt.NDArray[Any],
+        times: npt.NDArray[np.float64] | None = None,
+    ) -> Interactions:
+        """Sort pairs given in any order and merge repeated ones, keeping the earliest time.
+
+        Args:
+            users: int64 of shape `(n,)`.
+            items: int64 of shape `(n,)`.
+            user_ids: vocabulary of shape `(num_users,)`.
+            item_ids: vocabulary of shape `(num_items,)`.
+            times: float64 of shape `(n,)`, or None.
+        """
+        keys = users * len(item_ids) + items
+        if times is None:
+            keys = sort_unique(keys)
+        else:
+            order = np.lexsort((times, keys))
+            keys, first = np.unique(keys[order], return_index=True)
+            times = times[order][first]
+        merged_users = keys // max(len(item_ids), 1)
+        merged_items = keys - merged_users * len(item_ids)
+        return cls(merged_users, merged_items, user_ids, item_ids, times, len(users) - len(keys))
+
+    @classmethod
+    def merge(cls, parts: Sequence[Interactions]) -> Interactions:
+        """Unite parts that share their vocabularies; times survive if every part has them."""
+        times = [part.times for part in parts if part.times is not None]
+        merged = cls.from_pairs(
+            np.concatenate([part.users for part in parts]),
+            np.concatenate([part.items for part in parts]),
+            parts[0].user_ids,
+            parts[0].item_ids,
+            np.concatenate(times) if len(times) == len(parts) else None,
+        )
+        duplicates = merged.duplicates + sum(part.duplicates for part in parts)
+        return cls(merged.users, merged.items, merged.user_ids, merged.item_ids, merged.times, duplicates)
+
+    def to_csr(self, chosen: npt.NDArray[np.bool_] | None = None) -> Csr:
+        """Users x items matrix of all pairs, or of those that the bool mask of shape `(n,)` chooses."""
+        keys = self.users * len(self.item_ids) + self.items
+        return Csr.from_keys(keys if chosen is None else keys[chosen], len(self.user_ids), len(self.item_ids))
+
+
+@dataclass(frozen=True, eq=False)
+class DataSplit:
+    """A data set split for training, validation and testing; all that the rest of the package sees.
+
+    Attributes:
+        name: name of the data set.
+        train: training pairs, users x items.
+        valid: validation pairs, same shape.
+        test: test pairs, same shape. No pair is in two of the three.
+        user_ids: the original user ids, int64 or object (str) of shape `(num_users,)`.
+        item_ids: the original item ids, int64 or object (str) of shape `(num_items,)`.
+        duplicates: how many repeated pairs were merged.
+    """
+
+    name: str
+    train: Csr
+    valid: Csr
+    test: Csr
+    user_ids: npt.NDArray[Any]
+    item_ids: npt.NDArray[Any]
+    duplicates: int
+
+    @property
+    def num_users(self) -> int:
+        """Number of users."""
+        return self.train.num_rows
+
+    @property
+    def num_items(self) -> int:
+        """Number of items."""
+        return self.train.num_cols
+
+    @cached_property
+    def user_frequency(self) -> npt.NDArray[np.int64]:
+        """Training pairs per user, int64 of shape `(num_users,)`."""
+        return self.train.degrees()
+
+    @cached_property
+    def item_frequency(self) -> npt.NDArray[np.int64]:
+        """Training pairs per item, int64 of shape `(num_items,)`."""
+        return self.train.column_degrees()
+
+    @cached_property
+    def hash(self) -> str:
+        """Hex sha256 of the three matrices: the same for the same split, whatever the files or ids."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.valid, self.test):
+            for array in (np.array([part.num_rows, part.num_cols]), part.indptr, part.indices):
+                digest.update(array.astype("<i8", copy=False).tobytes())
+        return digest.hexdigest()
+
+    def statistics(self) -> dict[str, Any]:
+        """Sizes of the data set in plain Python types, as `summary.json` records them."""
+        return {
+            "name": self.name,
+            "users": self.num_users,
+            "items": self.num_items,
+            "interactions": {"train": self.train.nnz, "valid": self.valid.nnz, "test": self.test.nnz},
+            "duplicates": self.duplicates,
+            "users_without_train": int((self.user_frequency == 0).sum()),
+            "items_without_train": int((self.item_frequency == 0).sum()),
+            "hash": self.hash,
+        }

@@ -1,0 +1,77 @@
+"""Blocks of users to rank all items for, with their seen items and their targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bet_lightning.data.csr import Csr
+
+
+class RankingBatch(NamedTuple):
+    """A block of users; all tensors are int64.
+
+    Attributes:
+        users: `(batch,)`, the users.
+        seen_rows: `(num_seen,)`, positions in `users`.
+        seen_items: `(num_seen,)`, items not to be ranked; pairs are sorted by (row, item).
+        target_rows: `(num_targets,)`, positions in `users`.
+        target_items: `(num_targets,)`, items to be found; pairs are sorted by (row, item).
+    """
+
+    users: Tensor
+    seen_rows: Tensor
+    seen_items: Tensor
+    target_rows: Tensor
+    target_items: Tensor
+
+
+class RankingLoader:
+    """Batches of users for full ranking, every user once, without padding.
+
+    Args:
+        users: int64 of shape `(n,)`, over all ranks.
+        seen: pairs that are not to be ranked, all users x items.
+        targets: pairs that are to be found, same shape.
+        batch_size: users a batch.
+        rank: which of the ranks this is; it has `users[rank::world_size]`.
+        world_size: how many ranks there are.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        users: npt.NDArray[np.int64],
+        seen: Csr,
+        targets: Csr,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Take this rank's share of the users."""
+        if batch_size < 1:
+            raise ValueError(f"data.eval_batch_size must be at least 1, got {batch_size}")
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank must be in [0, {world_size}), got {rank}")
+        self.users = users[rank::world_size]
+        self.seen = seen
+        self.targets = targets
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        """Batches on this rank."""
+        return -(-len(self.users) // self.batch_size)
+
+    def __iter__(self) -> Iterator[RankingBatch]:
+        """Give the batches in the order of the users."""
+        for start in range(0, len(self.users), self.batch_size):
+            block = self.users[start : start + self.batch_size]
+            arrays = (block, *self.seen.select(block), *self.targets.select(block))
+            yield RankingBatch(*(torch.from_numpy(np.array(array, dtype=np.int64)) for array in arrays))

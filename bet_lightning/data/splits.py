@@ -1,0 +1,132 @@
+"""Splits of a data set into train, valid and test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from bet_lightning.data.interactions import DataSplit, Interactions
+
+SplitName = Literal["paper", "official", "ratio", "temporal", "leave_one_out", "given"]
+Ratios = tuple[float, float, float]
+
+PAPER_RATIOS: Ratios = (0.5, 0.25, 0.25)  # BET, experimental settings
+_TRAIN, _VALID, _TEST = 0, 1, 2
+
+
+def split_interactions(
+    data: Interactions | Mapping[str, Interactions],
+    split: SplitName,
+    *,
+    name: str,
+    seed: int = 0,
+    ratios: Ratios = (0.8, 0.1, 0.1),
+    valid_ratio: float = 0.1,
+) -> DataSplit:
+    """Split interactions; every user with interactions keeps at least one for training.
+
+    Random choices depend on `seed` and on the set of pairs, not on their order in the files.
+
+    Args:
+        data: all interactions, or the parts `train`, `valid` and `test` of a data set, as far as it has them.
+        split: `paper` (all parts merged, per user at random 50/25/25), `ratio` (likewise with `ratios`),
+            `temporal` (likewise, but every user's earliest are for training and latest for testing),
+            `leave_one_out` (all parts merged, the last by time, or a random one if there are no times, for
+            testing and the one before for validation; users with fewer than 3 train only), `official` (the
+            test part as it is, `valid_ratio` of every user's train part for validation), or `given` (the
+            parts as they are). A pair in two given parts stays in the first only.
+        name: name of the data set.
+        seed: seed of the random choices, not negative.
+        ratios: shares of train, valid and test.
+        valid_ratio: share of the train part that `official` validates on, at least one pair of a user with two.
+
+    Raises:
+        ValueError: If an argument is out of range, or the data lack a part or the times that the split needs.
+    """
+    check_split_arguments(split, seed, ratios, valid_ratio)
+    parts = {"train": data} if isinstance(data, Interactions) else dict(data)
+    if split in ("official", "given"):
+        return _split_parts(parts, split, name, seed, valid_ratio)
+
+    merged = Interactions.merge(list(parts.values()))
+    if split == "temporal" and merged.times is None:
+        raise ValueError(f"data.split temporal needs times, and {name} has none")
+    timed = split in ("temporal", "leave_one_out")
+    rank, count = _rank_within_user(merged, _generator(seed, split), merged.times if timed else None)
+    if split == "leave_one_out":
+        label = np.where(count < 3, _TRAIN, np.clip(rank - count + 3, _TRAIN, _TEST))
+    else:
+        train, valid, _ = PAPER_RATIOS if split == "paper" else ratios
+        train_end = np.maximum(_round(train * count), 1)
+        valid_end = np.maximum(_round((train + valid) * count), train_end)
+        label = (rank >= train_end).astype(np.int64) + (rank >= valid_end)
+    return _label_split(merged, label, name)
+
+
+def check_split_arguments(split: str, seed: int, ratios: Ratios, valid_ratio: float) -> None:
+    """Raise ValueError, with the flag's name, for an argument of `split_interactions` out of range."""
+    if split not in get_args(SplitName):
+        raise ValueError(f"data.split must be one of {', '.join(get_args(SplitName))}, got {split!r}")
+    if seed < 0:
+        raise ValueError(f"data.seed must not be negative, got {seed}")
+    if len(ratios) != 3 or min(ratios[:2]) <= 0 or ratios[2] < 0 or not abs(sum(ratios) - 1) < 1e-6:
+        raise ValueError(f"data.ratios must be three shares that sum to 1 (train, valid > 0), got {ratios}")
+    if not 0 < valid_ratio < 1:
+        raise ValueError(f"data.valid_ratio must be in (0, 1), got {valid_ratio}")
+
+
+def _split_parts(
+    parts: Mapping[str, Interactions], split: SplitName, name: str, seed: int, valid_ratio: float
+) -> DataSplit:
+    """Splits that keep the given test part."""
+    needed, unwanted = ({"train", "test"}, {"valid"}) if split == "official" else ({"train", "valid"}, set())
+    for part in sorted(needed - parts.keys()):
+        raise ValueError(f"data.split {split} needs a {part} file, and {name} has {', '.join(parts)}")
+    for part in sorted(unwanted & parts.keys()):
+        raise ValueError(f"data.split {split} makes its own {part} part, and {name} has one: use given")
+
+    source = parts["train"]
+    if split == "official":
+        rank, count = _rank_within_user(source, _generator(seed, split), None)
+        num_valid = np.minimum(np.maximum(_round(valid_ratio * count), 1), count - 1)
+        carved = rank >= count - num_valid
+        train, valid = source.to_csr(~carved), source.to_csr(carved)
+    else:
+        train, valid = source.to_csr(), parts["valid"].to_csr().difference(source.to_csr())
+    nothing = source.to_csr(np.zeros(len(source.users), dtype=np.bool_))
+    test = parts["test"].to_csr().difference(train.union(valid)) if "test" in parts else nothing
+    pairs = sum(len(part.users) + part.duplicates for part in parts.values())
+    duplicates = pairs - train.nnz - valid.nnz - test.nnz
+    return DataSplit(name, train, valid, test, source.user_ids, source.item_ids, duplicates)
+
+
+def _label_split(data: Interactions, label: npt.NDArray[np.int64], name: str) -> DataSplit:
+    """Split by a label per pair."""
+    train, valid, test = (data.to_csr(label == part) for part in (_TRAIN, _VALID, _TEST))
+    return DataSplit(name, train, valid, test, data.user_ids, data.item_ids, data.duplicates)
+
+
+def _generator(seed: int, split: SplitName) -> np.random.Generator:
+    """Generator of one kind of split."""
+    return np.random.default_rng([seed, get_args(SplitName).index(split)])
+
+
+def _rank_within_user(
+    data: Interactions, generator: np.random.Generator, times: npt.NDArray[np.float64] | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Place of every pair among its user's pairs, at random or by time with random ties, and their number."""
+    tie = generator.random(len(data.users))
+    order = np.lexsort((tie, data.users) if times is None else (tie, times, data.users))
+    count = np.bincount(data.users, minlength=len(data.user_ids))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
+    return rank, count[data.users]
+
+
+def _round(values: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+    """Nearest integers, halves up, unharmed by the error of the product of a share and a count."""
+    rounded: npt.NDArray[np.int64] = np.floor(values + 0.5 + 1e-9).astype(np.int64)
+    return rounded

@@ -1,0 +1,96 @@
+"""Synthetic interactions with power-law popularity and something to learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from bet_lightning.data.interactions import Interactions
+
+_USER_EXPONENT, _ITEM_EXPONENT = 0.7, 0.8
+_MIN_DEGREE = 5  # interactions tried first for every user
+_MIN_DIMENSIONS = 2  # of the least popular rows' factors
+_AFFINITY = 2.5  # weight of the factors against chance
+_NUM_CANDIDATES = 48
+_CHUNK = 8192  # slots sampled at once
+_MAX_ROUNDS = 100
+
+
+def make_synthetic(
+    num_users: int = 2000,
+    num_items: int = 1500,
+    num_interactions: int = 60_000,
+    rank: int = 24,
+    seed: int = 0,
+) -> Interactions:
+    """Draw interactions from a latent factor model.
+
+    Users and items are drawn by a power law, so popularity is long-tailed; among candidates drawn so, a user
+    takes the item `i` that maximises `a <p_u, q_i> + Gumbel noise`. The factors of the most popular rows have
+    `rank` dimensions and those of the least popular two: popular rows deserve larger embeddings.
+
+    Args:
+        num_users: number of users.
+        num_items: number of items.
+        num_interactions: number of pairs; at most a quarter of all that are possible.
+        rank: dimensions of the factors, at least 2.
+        seed: seed, not negative.
+
+    Returns:
+        Unique pairs without times; ids are row numbers, and popularity has nothing to do with them.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+    sizes = {"users": (num_users, 1), "items": (num_items, 4), "interactions": (num_interactions, 1)}
+    for flag, (value, least) in sizes.items():
+        if value < least:
+            raise ValueError(f"data.synthetic_{flag} must be at least {least}, got {value}")
+    if num_interactions > (most := num_users * num_items // 4):
+        raise ValueError(f"data.synthetic_interactions must be at most {most} (a quarter), got {num_interactions}")
+    if rank < _MIN_DIMENSIONS:
+        raise ValueError(f"rank must be at least {_MIN_DIMENSIONS}, got {rank}")
+
+    generator = np.random.default_rng([seed, num_users, num_items])
+    user_share, user_factors = _make_rows(num_users, rank, _USER_EXPONENT, generator)
+    item_share, item_factors = _make_rows(num_items, rank, _ITEM_EXPONENT, generator)
+    slots = np.repeat(np.arange(num_users), _MIN_DEGREE)
+    keys = np.empty(0, dtype=np.int64)
+    for _ in range(_MAX_ROUNDS):
+        items = _choose_items(user_factors[slots], item_factors, item_share, generator)
+        new = generator.permutation(np.setdiff1d(slots * num_items + items, keys))
+        keys = np.concatenate([keys, new[: num_interactions - len(keys)]])
+        if len(keys) == num_interactions:
+            break
+        slots = generator.choice(num_users, size=2 * (num_interactions - len(keys)), p=user_share)
+    users, items = np.divmod(keys, num_items)
+    return Interactions.from_pairs(users, items, np.arange(num_users), np.arange(num_items))
+
+
+def _make_rows(
+    num_rows: int, rank: int, exponent: float, generator: np.random.Generator
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
+    """Popularity `(num_rows,)`, summing to 1, and factors `(num_rows, rank)`, richer for popular rows."""
+    place = generator.permutation(num_rows)  # 0 is the most popular
+    weight = (place + 10.0) ** -exponent
+    dimensions = np.round(rank - (rank - _MIN_DIMENSIONS) * place / num_rows)[:, None]
+    factors = generator.standard_normal((num_rows, rank), dtype=np.float32)
+    factors *= (np.arange(rank) < dimensions) / dimensions**0.25  # <p, q> of like rows has variance 1
+    return weight / weight.sum(), factors
+
+
+def _choose_items(
+    users: npt.NDArray[np.float32],
+    item_factors: npt.NDArray[np.float32],
+    item_share: npt.NDArray[np.float64],
+    generator: np.random.Generator,
+) -> npt.NDArray[np.int64]:
+    """One item for every slot, given the factors `(slots, rank)` of its user; int64 of shape `(slots,)`."""
+    chosen = []
+    for start in range(0, len(users), _CHUNK):
+        block = users[start : start + _CHUNK]
+        candidates = generator.choice(len(item_share), size=(len(block), _NUM_CANDIDATES), p=item_share)
+        affinity = _AFFINITY * np.einsum("sr,scr->sc", block, item_factors[candidates])
+        best = (affinity + generator.gumbel(size=affinity.shape)).argmax(axis=1)
+        chosen.append(candidates[np.arange(len(block)), best])
+    return np.concatenate(chosen)

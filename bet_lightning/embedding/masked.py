@@ -1,0 +1,102 @@
+"""Full embedding table with a prefix mask: what BET trains while it looks for sizes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class MaskedEmbedding(nn.Module):
+    r"""Full table with a prefix mask: row n keeps its first ``sizes[n]`` columns.
+
+    .. math::
+        \mathbf{e}_n = (\mathbf{E} \odot \mathbf{M})_n, \qquad \mathbf{M}_{nj} = [\, j < \mathrm{sizes}_n \,]
+
+    BET (arXiv 2310.14884) Sec. 3.1. The mask is never stored: it is rebuilt from one small integer a row, so changing
+    the sizes adds no parameter and leaves the weight as it is. Masked entries read as zero and get an exactly zero
+    gradient.
+
+    The weight starts at zero; a backbone's ``reset_parameters`` fills it.
+
+    Args:
+        num_rows: Number of rows, at least 1.
+        max_size: Number of columns of the full table, from 1 to 32,767.
+
+    Attributes:
+        weight: ``(num_rows, max_size)`` float32, the full table.
+        sizes: ``(num_rows,)`` uint8 (int16 if ``max_size > 255``), columns kept of each row, at first all.
+
+    Raises:
+        ValueError: If ``num_rows`` or ``max_size`` is out of range.
+    """
+
+    sizes: Tensor
+
+    def __init__(self, num_rows: int, max_size: int) -> None:
+        super().__init__()
+        if num_rows < 1:
+            raise ValueError(f"num_rows must be at least 1, got {num_rows}")
+        if not 1 <= max_size <= torch.iinfo(torch.int16).max:
+            raise ValueError(f"max_size must be in 1..{torch.iinfo(torch.int16).max}, got {max_size}")
+        self.num_rows = num_rows
+        self.max_size = max_size
+        self.weight = nn.Parameter(torch.zeros(num_rows, max_size))
+        dtype = torch.uint8 if max_size <= torch.iinfo(torch.uint8).max else torch.int16
+        self.register_buffer("sizes", torch.full((num_rows,), max_size, dtype=dtype))
+
+    @property
+    def num_used(self) -> int:
+        """Number of parameters inside the mask: the sum of the sizes."""
+        return int(self.sizes.sum(dtype=torch.int64))
+
+    @torch.no_grad()
+    def set_sizes(self, sizes: Tensor) -> None:
+        """Set the size of every row, in place: the buffer object stays the same.
+
+        Args:
+            sizes: ``(num_rows,)`` integers in ``0..max_size``.
+
+        Raises:
+            ValueError: If the shape, the dtype or a value of ``sizes`` is wrong.
+        """
+        check_sizes(sizes, self.num_rows, self.max_size)
+        self.sizes.copy_(sizes)
+
+    def forward(self, rows: Tensor | None = None) -> Tensor:
+        """Return the masked table or some of its rows.
+
+        Args:
+            rows: ``(b,)`` int64 row numbers, repeats allowed; all rows if None.
+
+        Returns:
+            ``(b, max_size)`` float32, or ``(num_rows, max_size)`` if ``rows`` is None.
+        """
+        values: Tensor = self.weight if rows is None else nn.functional.embedding(rows, self.weight)
+        sizes = self.sizes if rows is None else self.sizes[rows]
+        columns = torch.arange(self.max_size, dtype=sizes.dtype, device=sizes.device)
+        # Filled, not multiplied: a masked entry is zero even where the full table holds inf or nan.
+        return values.masked_fill(columns >= sizes.unsqueeze(-1), 0.0)
+
+    def extra_repr(self) -> str:
+        """Show the shape and the number of parameters in use."""
+        return f"{self.num_rows}, max_size={self.max_size}, used={self.num_used}"
+
+
+def check_sizes(sizes: Tensor, num_rows: int, largest: int) -> None:
+    """Refuse sizes that no table of this shape can have.
+
+    Args:
+        sizes: The sizes to check, expected ``(num_rows,)`` integers in ``0..largest``.
+        num_rows: Number of rows of the table.
+        largest: Largest size of a row.
+
+    Raises:
+        ValueError: If the shape, the dtype or a value of ``sizes`` is wrong.
+    """
+    if sizes.shape != (num_rows,):
+        raise ValueError(f"sizes must have shape ({num_rows},), got {tuple(sizes.shape)}")
+    if sizes.is_floating_point() or sizes.is_complex() or sizes.dtype == torch.bool:
+        raise ValueError(f"sizes must be integers, got {sizes.dtype}")
+    smallest_given, largest_given = (int(bound) for bound in torch.aminmax(sizes))
+    if smallest_given < 0 or largest_given > largest:
+        raise ValueError(f"sizes must be in 0..{largest}, got {smallest_given}..{largest_given}")

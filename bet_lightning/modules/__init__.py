@@ -1,0 +1,7 @@
+"""LightningModules: thin shells around the backbones and the fitness predictor."""
+
+from bet_lightning.modules.fitness import ActionsDataModule, FitnessPredictorModule
+from bet_lightning.modules.recommender import RecommenderModule, TopItems
+from bet_lightning.modules.schedule import LRSchedule
+
+__all__ = ["ActionsDataModule", "FitnessPredictorModule", "LRSchedule", "RecommenderModule", "TopItems"]

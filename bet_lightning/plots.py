@@ -1,0 +1,85 @@
+"""Plots of a run, drawn from the files of its folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bet_lightning.results import read_records, read_summary
+from bet_lightning.baselines import read_sizes
+
+
+def plot_run(folder: Path) -> list[Path]:
+    """Draw what a run folder holds: sizes of every result and, after a search, fitness and predictions.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        The files written, ``plots/*.png``.
+
+    Raises:
+        ValueError: If the folder is not that of a run.
+    """
+    summary = read_summary(folder)
+    figures = {"sizes": plot_sizes(folder, summary)}
+    if (folder / "actions.jsonl").is_file():
+        records = read_records(folder / "actions.jsonl")
+        figures["fitness"] = plot_fitness(records)
+        figures["predictor"] = plot_predictions(records)
+    (folder / "plots").mkdir(exist_ok=True)
+    paths = []
+    for name, figure in figures.items():
+        paths.append(folder / "plots" / f"{name}.png")
+        figure.savefig(paths[-1], dpi=120)
+    return paths
+
+
+def plot_sizes(folder: Path, summary: dict[str, Any]) -> Figure:
+    """Sizes of the budgeted results, largest first, users and items side by side."""
+    figure, (users, items) = _figure(2)
+    num_users = summary["dataset"]["users"]
+    for result in summary["results"]:
+        if result["name"] == "full":
+            continue
+        sizes = read_sizes(str(folder / "sizes" / f"{result['name']}.txt"))
+        for axis, side in ((users, sizes[:num_users]), (items, sizes[num_users:])):
+            axis.plot(side.sort(descending=True).values, label=result["name"], drawstyle="steps-post")
+    for axis, side_name in ((users, "users"), (items, "items")):
+        axis.set(xlabel=f"{side_name}, largest size first", ylabel="parameters a row", yscale="log")
+        axis.legend(frameon=False)
+    return figure
+
+
+def plot_fitness(records: Sequence[dict[str, Any]]) -> Figure:
+    """Measured fitness by iteration with the best so far, and by the users' share of the budget."""
+    figure, (by_iteration, by_share) = _figure(2)
+    fitness = [record["fitness"] for record in records]
+    best = [max(fitness[: i + 1]) for i in range(len(fitness))]
+    by_iteration.plot(fitness, "o", label="probe")
+    by_iteration.plot(best, drawstyle="steps-post", label="best so far")
+    by_iteration.set(xlabel="iteration", ylabel="fitness (1 = full table)")
+    by_iteration.legend(frameon=False)
+    by_share.plot([record["user_share"] for record in records], fitness, "o")
+    by_share.set(xlabel="users' share of the budget", ylabel="fitness")
+    return figure
+
+
+def plot_predictions(records: Sequence[dict[str, Any]]) -> Figure:
+    """What the predictor expected of an action before its probe, against what the probe measured."""
+    figure, (axis,) = _figure(1)
+    fitness = [record["fitness"] for record in records]
+    axis.scatter([record["predicted_fitness"] for record in records], fitness, c=range(len(records)))
+    axis.plot([min(fitness), max(fitness)], [min(fitness), max(fitness)], color="grey", linewidth=0.8)
+    axis.set(xlabel="predicted fitness", ylabel="measured fitness", title="later probes are lighter")
+    return figure
+
+
+def _figure(columns: int) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(5 * columns, 3.6), layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, list(axes)

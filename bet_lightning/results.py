@@ -1,0 +1,190 @@
+"""The run folder: what a search leaves on disk, written atomically and readable without this package."""
+
+import json
+import os
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from rich.table import Table
+
+from bet_lightning import __version__
+from bet_lightning.backbones import Backbone
+from bet_lightning.budget import format_bytes, size_bytes
+from bet_lightning.data import DataSplit
+from bet_lightning.search import Action, PopularityProfile, Trial
+
+Summary = dict[str, Any]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file in one step: readers see the old or the new content, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain values as indented JSON."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_actions(folder: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``actions.jsonl``, one probed action a line."""
+    write_text(folder / "actions.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Read ``actions.jsonl``.
+
+    Raises:
+        ValueError: If the file is missing or a line is not a probed action.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; a search writes it as actions.jsonl into its run folder")
+    records = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        try:
+            record = json.loads(line)
+            Action.from_dict(record), float(record["fitness"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}, line {number}: not a probed action ({error!r})") from None
+        records.append(record)
+    return records
+
+
+def read_actions(path: Path) -> tuple[list[Action], list[float]]:
+    """Actions and their measured fitness from ``actions.jsonl``."""
+    records = read_records(path)
+    return [Action.from_dict(record) for record in records], [record["fitness"] for record in records]
+
+
+def write_popularity(folder: Path, users: PopularityProfile, items: PopularityProfile) -> None:
+    """Write ``popularity.json``: distinct training frequencies and how many rows have each."""
+    sides = {"users": users, "items": items}
+    profiles = {
+        side: {"frequency": profile.frequency.tolist(), "rows": profile.starts.diff().tolist()}
+        for side, profile in sides.items()
+    }
+    write_text(folder / "popularity.json", json.dumps(profiles) + "\n")
+
+
+def read_popularity(folder: Path) -> tuple[PopularityProfile, PopularityProfile]:
+    """Read ``popularity.json``: the users' and the items' profile.
+
+    Raises:
+        ValueError: If the file is missing or not what a search writes.
+    """
+    path = folder / "popularity.json"
+    try:
+        sides = json.loads(path.read_text())
+        users, items = (
+            PopularityProfile(
+                torch.tensor(sides[side]["frequency"], dtype=torch.float64),
+                torch.tensor([0, *sides[side]["rows"]], dtype=torch.int64).cumsum(0),
+            )
+            for side in ("users", "items")
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not the popularity file of a run ({error!r})") from None
+    return users, items
+
+
+def read_summary(folder: Path) -> Summary:
+    """Read ``summary.json``.
+
+    Raises:
+        ValueError: If it is missing or not JSON.
+    """
+    path = folder / "summary.json"
+    try:
+        summary: Summary = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: no finished run here, run `fit` first ({error})") from None
+    return summary
+
+
+def new_summary(backbone: Backbone, data: DataSplit, cap: int, seed: int) -> Summary:
+    """The content of ``summary.json`` before the first result."""
+    full = backbone.num_rows * backbone.row_width
+    num_bytes = table_bytes(cap, backbone.num_rows, backbone.row_width)
+    return {
+        "dataset": data.statistics(),
+        "backbone": type(backbone).__name__,
+        "d_max": backbone.row_width,
+        "budget": {"params": cap, "bytes": num_bytes, "keep_ratio": cap / full},
+        "results": [],
+        "search": {"probes": 0, "best_fitness": None, "seconds": 0.0},
+        "versions": {
+            "bet_lightning": __version__,
+            "torch": str(torch.__version__),
+            "pytorch_lightning": pl.__version__,
+            "numpy": np.__version__,
+        },
+        "seed": seed,
+    }
+
+
+def new_result(trial: Trial, checkpoint: str, max_size: int) -> dict[str, Any]:
+    """One entry of ``results``, from a finished training.
+
+    Args:
+        trial: The training.
+        checkpoint: Its checkpoint's path within the run folder.
+        max_size: Largest size of a row.
+    """
+    params = int(trial.sizes.sum())
+    return {
+        "name": trial.name,
+        "params": params,
+        "bytes": table_bytes(params, len(trial.sizes), max_size),
+        "valid": trial.best_metrics,
+        "test": {},
+        "epochs": trial.epoch,
+        "best_epoch": trial.best_epoch,
+        "seconds": trial.seconds,
+        "peak_memory_mb": peak_memory_mb(),
+        "checkpoint": checkpoint,
+    }
+
+
+def table_bytes(params: int, num_rows: int, max_size: int) -> int:
+    """Bytes of a packed fp32 table: values, and the size of every row unless the table is full."""
+    return params * 4 + (num_rows * size_bytes(max_size) if params < num_rows * max_size else 0)
+
+
+def peak_memory_mb() -> float:
+    """Largest memory of this process so far in MB: on the GPU if one is in use, else resident."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def results_table(summary: Summary, stage: str) -> Table:
+    """The table of all results of a run.
+
+    Args:
+        summary: Content of ``summary.json``.
+        stage: ``valid`` or ``test``: whose metrics to show.
+    """
+    dataset, budget = summary["dataset"], summary["budget"]
+    title = (
+        f"{dataset['name']}, {summary['backbone']}, d_max {summary['d_max']}: {budget['params']:,} parameters "
+        f"({budget['keep_ratio']:.1%} of the full table), {stage} metrics"
+    )
+    shown = [result for result in summary["results"] if result.get(stage)]
+    names = list(shown[0][stage]) if shown else []
+    table = Table(title=title, title_justify="left")
+    for column in ("table", "parameters", "bytes", *names, "seconds"):
+        table.add_column(column, justify="left" if column == "table" else "right")
+    for result in shown:
+        metrics = [f"{result[stage][name]:.4f}" for name in names]
+        size = format_bytes(result["bytes"])
+        table.add_row(result["name"], f"{result['params']:,}", size, *metrics, f"{result['seconds']:.0f}")
+    return table

@@ -1,0 +1,27 @@
+"""Action search: what BET adds to a recommender. Knows rows by their popularity only, never an interaction."""
+
+from bet_lightning.search.action import Action, ActionBatch
+from bet_lightning.search.fitness import FitnessPredictor
+from bet_lightning.search.plan import TrainingPlan
+from bet_lightning.search.profile import PopularityProfile, popularity_order
+from bet_lightning.search.sampler import BoundedSampler, Realization
+from bet_lightning.search.search import BudgetedSearch, Proposal
+from bet_lightning.search.selection import Selection
+from bet_lightning.search.training import ActionFitness
+from bet_lightning.search.trial import Trial
+
+__all__ = [
+    "Action",
+    "ActionBatch",
+    "ActionFitness",
+    "BoundedSampler",
+    "BudgetedSearch",
+    "FitnessPredictor",
+    "PopularityProfile",
+    "Proposal",
+    "Realization",
+    "Selection",
+    "TrainingPlan",
+    "Trial",
+    "popularity_order",
+]

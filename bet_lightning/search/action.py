@@ -1,0 +1,108 @@
+"""Table-level actions: the sizes of all rows at once, held as two histograms."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Action(NamedTuple):
+    """Sizes for all users and items, handed out by popularity (BET, Sec. 3.2).
+
+    The most popular rows get the largest sizes, so how many rows have each size says everything.
+
+    Attributes:
+        user_counts: (max_size,) int64, how many users have size 1, 2, ..., max_size.
+        item_counts: (max_size,) int64, the same for items.
+        user_distribution: Name of the distribution that the user sizes follow.
+        user_shape: Its shape parameter.
+        item_distribution: The same for items.
+        item_shape: The same for items.
+        user_share: Share of the budget that users get.
+    """
+
+    user_counts: Tensor
+    item_counts: Tensor
+    user_distribution: str = ""
+    user_shape: float = 0.0
+    item_distribution: str = ""
+    item_shape: float = 0.0
+    user_share: float = 0.0
+
+    @property
+    def params(self) -> int:
+        """Parameters over all tables: the sum of sizes."""
+        sizes = torch.arange(1, len(self.user_counts) + 1)
+        return int(((self.user_counts + self.item_counts) * sizes).sum())
+
+    def sizes(self, user_order: Tensor, item_order: Tensor) -> Tensor:
+        """Sizes by row.
+
+        Args:
+            user_order: (num_users,) int64 user rows from the most to the least popular.
+            item_order: (num_items,) int64 item rows, likewise.
+
+        Returns:
+            (num_users + num_items,) int64 sizes, users first.
+        """
+        return torch.cat([_sizes(self.user_counts, user_order), _sizes(self.item_counts, item_order)])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as one line of ``actions.jsonl`` holds them."""
+        values = self._asdict()
+        values.update(user_counts=self.user_counts.tolist(), item_counts=self.item_counts.tolist(), params=self.params)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Action":
+        """Read what ``as_dict`` wrote.
+
+        Raises:
+            KeyError: If the counts are missing.
+        """
+        fields = {name: values[name] for name in cls._fields if name in values}
+        fields["user_counts"] = torch.as_tensor(values["user_counts"], dtype=torch.int64)
+        fields["item_counts"] = torch.as_tensor(values["item_counts"], dtype=torch.int64)
+        return cls(**fields)
+
+
+def _sizes(counts: Tensor, order: Tensor) -> Tensor:
+    """Sizes by row of one side from its histogram; rows that no size counts get 0."""
+    descending = torch.arange(len(counts), 0, -1).repeat_interleave(counts.flip(0))
+    sizes = torch.zeros(len(order), dtype=torch.int64)
+    sizes[order[: len(descending)]] = descending
+    return sizes
+
+
+class ActionBatch(NamedTuple):
+    """Candidate actions, one a row of every tensor.
+
+    Attributes:
+        user_counts: (num_actions, max_size) int64.
+        item_counts: (num_actions, max_size) int64.
+        distributions: (num_actions, 2) int64, index of the user and item distribution in ``names``.
+        shapes: (num_actions, 2) float64.
+        user_share: (num_actions,) float64.
+        names: The distributions' names.
+    """
+
+    user_counts: Tensor
+    item_counts: Tensor
+    distributions: Tensor
+    shapes: Tensor
+    user_share: Tensor
+    names: tuple[str, ...]
+
+    def __getitem__(self, index: Any) -> Action:  # type: ignore[override]
+        """The action at an index."""
+        user, item = self.distributions[index].tolist()
+        user_shape, item_shape = self.shapes[index].tolist()
+        return Action(
+            self.user_counts[index],
+            self.item_counts[index],
+            self.names[user],
+            user_shape,
+            self.names[item],
+            item_shape,
+            float(self.user_share[index]),
+        )

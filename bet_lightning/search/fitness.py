@@ -1,0 +1,136 @@
+"""The set-based fitness predictor F of BET (Sec. 3.3): DeepSets over the sets "all rows of size d"."""
+
+import torch
+from torch import Tensor, nn
+
+from bet_lightning.search.profile import PopularityProfile
+
+_CHUNK = 1024  # actions scored at once without gradients
+
+
+def _mlp(*widths: int, last_activation: bool = True) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(fan_in, fan_out), nn.LeakyReLU()]
+    return nn.Sequential(*layers if last_activation else layers[:-1])
+
+
+class FitnessPredictor(nn.Module):
+    r"""Predicts the fitness of table-level actions.
+
+    With :math:`S_d` the rows of size d, users and items together, :math:`q_n = \rho_{U|I}(f_n / \max f)`:
+
+    .. math::
+        s_d = \mu([\mathrm{mean}_{n \in S_d} q_n ; d / d_{max}]), \quad
+        h_a = \mathrm{mean}_{d: S_d \ne \emptyset} s_d, \quad \hat r_a = \pi(h_a)
+
+    In BET's actions every :math:`S_d` is an interval of the popularity ranking, and rows of equal popularity have
+    equal :math:`q_n`: means are differences of prefix sums over the distinct popularities, in O(max_size) an action
+    whatever the number of rows.
+
+    Args:
+        users: Popularity of the users.
+        items: Popularity of the items.
+        max_size: Largest size of a row.
+        element_width: Width of :math:`\rho`.
+        set_width: Width of :math:`\mu` and :math:`\pi`.
+    """
+
+    def __init__(
+        self,
+        users: PopularityProfile,
+        items: PopularityProfile,
+        max_size: int,
+        element_width: int = 16,
+        set_width: int = 64,
+    ) -> None:
+        super().__init__()
+        self.max_size = max_size
+        self.rho_users = _mlp(1, element_width, element_width)
+        self.rho_items = _mlp(1, element_width, element_width)
+        self.mu = _mlp(element_width + 1, set_width, set_width)
+        self.pi = _mlp(set_width, set_width, 1, last_activation=False)
+        for side, profile in (("user", users), ("item", items)):
+            self.register_buffer(f"{side}_starts", profile.starts, persistent=False)
+            self.register_buffer(f"{side}_popularity", profile.relative.float()[:, None], persistent=False)
+        self.register_buffer("relative_sizes", torch.arange(1, max_size + 1) / max_size, persistent=False)
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Draw all weights anew, from a generator of the caller's."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.kaiming_uniform_(module.weight, nonlinearity="leaky_relu", generator=generator)
+                nn.init.zeros_(module.bias)
+
+    def _set_sums(self, side: str, rho: nn.Module, counts: Tensor) -> Tensor:
+        """(b, max_size) counts to (b, max_size, element_width) float64 sums of q over the sets of one side."""
+        starts = getattr(self, f"{side}_starts")
+        element = rho(getattr(self, f"{side}_popularity")).double()
+        group_sums = element * starts.diff()[:, None]
+        prefix = torch.cat([torch.zeros_like(group_sums[:1]), group_sums.cumsum(0)])
+        # ranks at which the sets of sizes max_size, ..., 1 begin and end
+        ends = counts.flip(1).cumsum(1)
+        ranks = torch.cat([torch.zeros_like(ends[:, :1]), ends], dim=1)
+        group = torch.searchsorted(starts, ranks, right=True).clamp(max=len(starts) - 1) - 1
+        below = prefix[group] + (ranks - starts[group]).unsqueeze(2) * element[group]
+        return below.diff(dim=1).flip(1)
+
+    def _pool(self, sums: Tensor, counts: Tensor) -> Tensor:
+        """Sums (b, max_size, width) and counts (b, max_size) of the sets to action vectors (b, set_width)."""
+        means = (sums / counts.clamp(min=1).unsqueeze(2)).float()
+        sizes = self.relative_sizes.expand(len(counts), -1).unsqueeze(2)
+        present = (counts > 0).float().unsqueeze(2)
+        vectors = self.mu(torch.cat([means, sizes], dim=2)) * present
+        return vectors.sum(1) / present.sum(1).clamp(min=1)
+
+    def encode(self, user_counts: Tensor, item_counts: Tensor) -> Tensor:
+        """Action vectors h_a of BET's actions.
+
+        Args:
+            user_counts: (b, max_size) int64, users of size 1 to max_size.
+            item_counts: (b, max_size) int64, likewise.
+
+        Returns:
+            (b, set_width).
+        """
+        sums = self._set_sums("user", self.rho_users, user_counts) + self._set_sums(
+            "item", self.rho_items, item_counts
+        )
+        return self._pool(sums, user_counts + item_counts)
+
+    def encode_rows(
+        self, user_sizes: Tensor, item_sizes: Tensor, user_popularity: Tensor, item_popularity: Tensor
+    ) -> Tensor:
+        """Action vector h_a of any sizes, whether or not they follow popularity.
+
+        Args:
+            user_sizes: (num_users,) int64 in 0..max_size; rows of size 0 are in no set.
+            item_sizes: (num_items,) int64.
+            user_popularity: (num_users,) float, f / max f.
+            item_popularity: (num_items,) float.
+
+        Returns:
+            (1, set_width), equal to ``encode`` where sizes follow popularity.
+        """
+        sizes = torch.cat([user_sizes, item_sizes])
+        element = torch.cat(
+            [self.rho_users(user_popularity.float()[:, None]), self.rho_items(item_popularity.float()[:, None])]
+        ).double()
+        sums = element.new_zeros(self.max_size + 1, element.shape[1]).index_add(0, sizes, element)
+        counts = torch.bincount(sizes, minlength=self.max_size + 1)
+        return self._pool(sums[None, 1:], counts[None, 1:])
+
+    def forward(self, user_counts: Tensor, item_counts: Tensor) -> Tensor:
+        """Predicted fitness (b,) of BET's actions given as counts (b, max_size)."""
+        return self.predict_from(self.encode(user_counts, item_counts))
+
+    def predict_from(self, encoded: Tensor) -> Tensor:
+        """Predicted fitness (b,) from action vectors (b, set_width)."""
+        fitness: Tensor = self.pi(encoded).squeeze(1)
+        return fitness
+
+    @torch.no_grad()
+    def encode_all(self, user_counts: Tensor, item_counts: Tensor) -> Tensor:
+        """``encode`` for any number of actions, in blocks of bounded memory and without gradients."""
+        blocks = zip(user_counts.split(_CHUNK), item_counts.split(_CHUNK), strict=True)
+        return torch.cat([self.encode(users, items) for users, items in blocks])

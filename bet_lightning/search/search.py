@@ -1,0 +1,132 @@
+"""BET's search loop, asked for an action to probe and told what the probe measured."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bet_lightning.search.action import Action
+from bet_lightning.search.fitness import FitnessPredictor
+from bet_lightning.search.sampler import BoundedSampler
+from bet_lightning.search.selection import Selection, select_candidate, strategy_at
+from bet_lightning.search.training import ActionFitness, fitness_loss, fitness_optimizer
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An action chosen for a probe.
+
+    Attributes:
+        iteration: Iteration, from 0.
+        strategy: How it was chosen.
+        action: The action.
+        predicted_fitness: What the predictor expects of it.
+    """
+
+    iteration: int
+    strategy: str
+    action: Action
+    predicted_fitness: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**vars(self), "action": self.action.as_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Proposal":
+        """Read what ``as_dict`` wrote."""
+        return cls(**{**values, "action": Action.from_dict(values["action"])})
+
+
+class BudgetedSearch:
+    """The search over table-level actions: sample, rank, (probe elsewhere), learn.
+
+    Args:
+        sampler: Draws candidates within the budget.
+        predictor: Ranks them; trained here.
+        num_candidates: Candidates an iteration, m.
+        num_updates: Predictor updates an iteration, N, each on all pairs measured so far.
+        selection: ``mixed`` as in the paper, or one strategy throughout.
+        lr: Learning rate of the predictor.
+        lr_decay: Its factor an update.
+        min_lr: Its floor.
+        seed: Seed of the candidates, the selection and the predictor's weights.
+    """
+
+    def __init__(
+        self,
+        sampler: BoundedSampler,
+        predictor: FitnessPredictor,
+        num_candidates: int = 100,
+        num_updates: int = 2,
+        selection: Selection = "mixed",
+        lr: float = 0.01,
+        lr_decay: float = 0.9,
+        min_lr: float = 0.002,
+        seed: int = 0,
+    ) -> None:
+        self.sampler, self.predictor = sampler, predictor
+        self.num_candidates, self.num_updates, self.selection = num_candidates, num_updates, selection
+        predictor.reset_parameters(torch.Generator().manual_seed(seed))
+        self.optimizer, self.scheduler = fitness_optimizer(predictor, lr, lr_decay, min_lr)
+        self.sampler_generator = torch.Generator().manual_seed(seed + 1)
+        self.selection_generator = torch.Generator().manual_seed(seed + 2)
+        self.probed: list[tuple[Proposal, float]] = []
+
+    def propose(self) -> Proposal:
+        """Draw candidates, rank them and choose the one to probe."""
+        iteration = len(self.probed)
+        strategy = strategy_at(iteration, self.selection)
+        candidates = self.sampler.sample(self.num_candidates, self.sampler_generator)
+        encoded = self.predictor.encode_all(candidates.user_counts, candidates.item_counts)
+        with torch.no_grad():
+            predicted = self.predictor.predict_from(encoded)
+            best = None
+            if self.probed:
+                action = self.best(1)[0][0].action
+                best = self.predictor.encode(action.user_counts[None], action.item_counts[None])[0]
+        index = select_candidate(strategy, predicted, encoded, best, self.selection_generator)
+        return Proposal(iteration, strategy, candidates[index], float(predicted[index]))
+
+    def observe(self, proposal: Proposal, fitness: float) -> float:
+        """Add a measured pair to the population and update the predictor.
+
+        Returns:
+            The predictor's loss before its last update.
+        """
+        self.probed.append((proposal, fitness))
+        proposals, measured = zip(*self.probed, strict=True)
+        pairs = ActionFitness.from_pairs([p.action for p in proposals], measured)
+        loss = torch.zeros(())
+        for _ in range(self.num_updates):
+            self.optimizer.zero_grad()
+            loss = fitness_loss(self.predictor, pairs)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            self.scheduler.step()
+        return float(loss.detach())
+
+    def best(self, count: int) -> list[tuple[Proposal, float]]:
+        """The pairs of highest fitness, best first."""
+        return sorted(self.probed, key=lambda pair: -pair[1])[:count]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Population, predictor, optimiser and generators, as tensors and plain values."""
+        return {
+            "probed": [(proposal.as_dict(), fitness) for proposal, fitness in self.probed],
+            "predictor": self.predictor.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "sampler_generator": self.sampler_generator.get_state(),
+            "selection_generator": self.selection_generator.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict``."""
+        self.probed = [(Proposal.from_dict(values), fitness) for values, fitness in state["probed"]]
+        self.predictor.load_state_dict(state["predictor"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.sampler_generator.set_state(state["sampler_generator"])
+        self.selection_generator.set_state(state["selection_generator"])

@@ -1,0 +1,48 @@
+"""Which candidate is probed next (BET, Sec. 3.4)."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Strategy = Literal["greedy", "random", "nearest"]
+Selection = Literal["mixed", "greedy", "random", "nearest"]
+
+
+def strategy_at(iteration: int, selection: Selection) -> Strategy:
+    """The strategy of an iteration, counted from 0.
+
+    ``mixed`` is the paper's schedule: three greedy iterations, a random one, a nearest one, and again.
+
+    Raises:
+        ValueError: If the selection is unknown.
+    """
+    if selection not in get_args(Selection):
+        raise ValueError(f"selection must be one of {', '.join(get_args(Selection))}, got {selection!r}")
+    if selection != "mixed":
+        return selection
+    cycle: tuple[Strategy, ...] = ("greedy", "greedy", "greedy", "random", "nearest")
+    return cycle[iteration % len(cycle)]
+
+
+def select_candidate(
+    strategy: Strategy, predicted: Tensor, encoded: Tensor, best_encoded: Tensor | None, generator: torch.Generator
+) -> int:
+    """Pick one of the candidates.
+
+    Args:
+        strategy: ``greedy``: the highest predicted fitness; ``random``: any; ``nearest``: the smallest Euclidean
+            distance between action vectors to the best action measured so far.
+        predicted: (m,) predicted fitness.
+        encoded: (m, width) action vectors h_a.
+        best_encoded: (width,) vector of the best action so far; without one, ``nearest`` is ``greedy``.
+        generator: Source of randomness.
+
+    Returns:
+        Index of the candidate.
+    """
+    if strategy == "random":
+        return int(torch.randint(len(predicted), (), generator=generator))
+    if strategy == "nearest" and best_encoded is not None:
+        return int((encoded - best_encoded).norm(dim=1).argmin())
+    return int(predicted.argmax())

@@ -1,0 +1,76 @@
+"""One training of the backbone within a fit: what it trains, how long, and the best it reached."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor
+
+from bet_lightning.ranking import quality
+
+Phase = Literal["pretrain", "probe", "retrain"]
+
+
+@dataclass
+class Trial:
+    """A training with given sizes, until its epochs or its patience run out.
+
+    Attributes:
+        phase: What the training is for.
+        name: Name of its result.
+        sizes: (num_rows,) int64 parameters a row.
+        max_epochs: Epochs at most.
+        eval_every: Epochs between validations; the last epoch is always validated.
+        patience: Validations without a gain before it stops; None trains all epochs.
+        epoch: Epochs done.
+        seconds: Seconds spent on them.
+        waited: Validations since the best.
+        best_epoch: Epoch of the best validation.
+        best_metrics: Metrics of the best validation.
+        best_weights: The backbone's state at the best validation.
+    """
+
+    phase: Phase
+    name: str
+    sizes: Tensor
+    max_epochs: int
+    eval_every: int = 1
+    patience: int | None = None
+    epoch: int = 0
+    seconds: float = 0.0
+    waited: int = 0
+    best_epoch: int = 0
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def validates_next(self) -> bool:
+        """Whether the coming epoch ends with a validation."""
+        return (self.epoch + 1) % self.eval_every == 0 or self.epoch + 1 >= self.max_epochs
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training is over."""
+        return self.epoch >= self.max_epochs or (self.patience is not None and self.waited >= self.patience)
+
+    @property
+    def quality(self) -> float:
+        """Mean recall and ndcg of the best validation so far; 0 before the first."""
+        return quality(self.best_metrics) if self.best_metrics else 0.0
+
+    def record(self, metrics: Mapping[str, float], weights: Mapping[str, Tensor]) -> None:
+        """Take the result of a validation after the current epoch.
+
+        Args:
+            metrics: ``recall@k`` and ``ndcg@k`` by name.
+            weights: The backbone's state, copied if it is the best so far.
+        """
+        if self.best_metrics and quality(metrics) <= self.quality:
+            self.waited += 1
+            return
+        self.waited, self.best_epoch, self.best_metrics = 0, self.epoch, dict(metrics)
+        self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All fields, as tensors and plain values."""
+        return dict(vars(self))

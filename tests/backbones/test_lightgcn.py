@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch_geometric.nn.models import LightGCN as ReferenceLightGCN
+
+from bet_lightning.backbones import Edges, LightGCN
+
+Triplets = tuple[Tensor, Tensor, Tensor]
+
+
+@pytest.mark.parametrize("num_layers", [0, 1, 3])
+def test_equals_torch_geometric(edges: Edges, triplets: Triplets, num_layers: int) -> None:
+    ours = LightGCN(edges, max_size=5, num_layers=num_layers)
+    reference = ReferenceLightGCN(num_nodes=16, embedding_dim=5, num_layers=num_layers)
+    reference.embedding.weight.data.copy_(ours.table().weight.data)
+    heads = torch.cat([edges.users, edges.items + 7])
+    tails = torch.cat([edges.items + 7, edges.users])
+    edge_index = torch.stack([heads, tails])
+
+    users, pos_items, neg_items = triplets
+    pos_scores, neg_scores, _ = ours(*triplets)
+    expected_pos = reference(edge_index, torch.stack([users, pos_items + 7]))
+    expected_neg = reference(edge_index, torch.stack([users, neg_items + 7]))
+    torch.testing.assert_close(pos_scores, expected_pos)
+    torch.testing.assert_close(neg_scores, expected_neg)
+
+    vectors = reference.get_embedding(edge_index)
+    encoded = ours.encode()
+    torch.testing.assert_close(torch.cat([encoded.users, encoded.items]), vectors)
+    torch.testing.assert_close(ours.score(encoded, torch.arange(7)), vectors[:7] @ vectors[7:].T)
+
+    torch.nn.functional.softplus(neg_scores - pos_scores).mean().backward()
+    torch.nn.functional.softplus(expected_neg - expected_pos).mean().backward()
+    torch.testing.assert_close(ours.table().weight.grad, reference.embedding.weight.grad)
+
+
+def test_refuses_negative_layers(edges: Edges) -> None:
+    with pytest.raises(ValueError, match="num_layers must be at least 0, got -1"):
+        LightGCN(edges, num_layers=-1)
