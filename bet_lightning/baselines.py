@@ -13,13 +13,6 @@ from bet_lightning.budget import allocate
 FloatArray = npt.NDArray[np.float64]
 
 
-def split_cap(cap: int, num_users: int, num_items: int, user_share: float, min_size: int, max_size: int) -> int:
-    """The users' part of a cap: the share asked for, moved to the nearest one that both sides can spend."""
-    low = max(min_size * num_users, cap - max_size * num_items)
-    high = min(max_size * num_users, cap - min_size * num_items)
-    return min(max(round(user_share * cap), low), high)
-
-
 class SizeRule(ABC):
     """Sizes for all rows without a search.
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+FloatArray = npt.NDArray[np.float64]
+
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _BYTES_PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
@@ -114,9 +116,7 @@ class Budget:
         return cap
 
 
-def allocate(
-    weights: npt.ArrayLike, cap: int, *, min_size: int = 1, max_size: int
-) -> npt.NDArray[np.int64]:
+def allocate(weights: npt.ArrayLike, cap: int, *, min_size: int = 1, max_size: int) -> npt.NDArray[np.int64]:
     """Hand out ``cap`` parameters in proportion to weights, exactly and within bounds.
 
     The real-valued shares ``clip(s * weight, min_size, max_size)`` are scaled by the ``s`` at which they sum to the
@@ -166,7 +166,7 @@ def allocate(
             lower = middle
         else:
             upper = middle
-    shares = np.clip(np.exp(lower) * weight, min_size, max_size)
+    shares: FloatArray = np.clip(np.exp(lower) * weight, min_size, max_size)
     sizes = np.floor(shares).astype(np.int64)
     left = cap - int(sizes.sum())
     remainder = np.where(sizes < max_size, shares - sizes, -1.0)

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.logging import RichHandler
 
 from bet_lightning import __version__, backbones, baselines, data, modules  # noqa: F401  (class names in configs)
-from bet_lightning.callbacks import PredictionWriter, SearchProgressBar, TableSearch
+from bet_lightning.callbacks import PredictionWriter, SearchProgressBar
 from bet_lightning.report import print_results
 from bet_lightning.results import read_summary, write_json
 
@@ -74,6 +75,12 @@ class BETCLI(LightningCLI):
             if not any(isinstance(logger, CSVLogger) for logger in given):
                 given = [*given, CSVLogger(config["default_root_dir"], name="logs")]
             kwargs["logger"] = given
+        callbacks = list(config["callbacks"] or [])
+        if not config["fast_dev_run"]:
+            callbacks.append(LastCheckpoint())
+        if config["enable_progress_bar"] is not False:
+            callbacks.append(SearchProgressBar())
+        kwargs["callbacks"] = callbacks
         return super().instantiate_trainer(**kwargs)
 
     def validate(self, **kwargs: Any) -> None:
@@ -141,13 +148,15 @@ def main(args: ArgsType = None) -> None:
         SystemExit: With code 2 and one line on wrong input; ``--debug`` shows the traceback instead.
     """
     words = sys.argv if args is None else args
-    debug = isinstance(words, list) and "--debug" in words
-    if debug:
+    debug = "--debug" in words
+    if isinstance(words, list) and debug:
         words.remove("--debug")
     if not log.handlers:
         log.addHandler(RichHandler(show_path=False, show_level=False, show_time=False))
         log.setLevel(logging.INFO)
         logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+        for message in (".*smaller than the logging interval.*", ".*LeafSpec.*"):
+            warnings.filterwarnings("ignore", message)
     try:
         BETCLI(
             model_class=None,
@@ -160,7 +169,7 @@ def main(args: ArgsType = None) -> None:
                 "max_epochs": -1,
                 "num_sanity_val_steps": 0,
                 "use_distributed_sampler": False,
-                "callbacks": [LastCheckpoint(), SearchProgressBar()],
+                "enable_model_summary": False,
             },
             args=args,
         )

@@ -7,8 +7,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bet_lightning.results import read_records, read_summary
 from bet_lightning.baselines import read_sizes
+from bet_lightning.results import read_records, read_summary
 
 
 def plot_run(folder: Path) -> list[Path]:

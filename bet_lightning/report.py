@@ -21,9 +21,8 @@ def print_results(summary: Summary, stage: str) -> None:
         stage: ``valid`` or ``test``.
     """
     console = Console()
-    table = results_table(summary, stage)
     # a pipe or a log file has no width of its own: do not cut the table there
-    console.print(table, width=None if console.is_terminal else max(160, console.width))
+    console.print(results_table(summary, stage), width=None if console.is_terminal else max(120, console.width))
 
 
 def report_run(folder: Path, loggers: Iterable[Logger]) -> None:

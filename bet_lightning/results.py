@@ -5,12 +5,13 @@ import os
 import resource
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from bet_lightning import __version__
@@ -124,7 +125,7 @@ def new_summary(backbone: Backbone, data: DataSplit, cap: int, seed: int) -> Sum
         "versions": {
             "bet_lightning": __version__,
             "torch": str(torch.__version__),
-            "pytorch_lightning": pl.__version__,
+            "pytorch_lightning": version("pytorch_lightning"),
             "numpy": np.__version__,
         },
         "seed": seed,
@@ -180,9 +181,10 @@ def results_table(summary: Summary, stage: str) -> Table:
     )
     shown = [result for result in summary["results"] if result.get(stage)]
     names = list(shown[0][stage]) if shown else []
-    table = Table(title=title, title_justify="left")
-    for column in ("table", "parameters", "bytes", *names, "seconds"):
-        table.add_column(column, justify="left" if column == "table" else "right")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+    for column in ("table", "params", "bytes", *names, "seconds"):
+        # recall and its cut-off on two lines, so that the table fits a terminal of 80 columns
+        table.add_column(column.replace("@", "\n@"), justify="left" if column == "table" else "right", no_wrap=True)
     for result in shown:
         metrics = [f"{result[stage][name]:.4f}" for name in names]
         size = format_bytes(result["bytes"])

@@ -16,7 +16,14 @@ from bet_lightning.budget import Budget
 from bet_lightning.data import DataSplit
 from bet_lightning.modules import LRSchedule, RecommenderModule
 from bet_lightning.report import define_axes, print_results, report_run
-from bet_lightning.results import Summary, new_result, new_summary, write_actions, write_json, write_popularity
+from bet_lightning.results import (
+    Summary,
+    new_result,
+    new_summary,
+    write_actions,
+    write_json,
+    write_popularity,
+)
 from bet_lightning.search import (
     BoundedSampler,
     BudgetedSearch,
@@ -98,7 +105,7 @@ class TableSearch(pl.Callback):
         self.budget, self.min_size, self.probe_schedule = budget, min_size, probe_schedule
         self.realization, self.selection = realization, selection
         self.num_candidates, self.num_updates = num_candidates, num_updates
-        self.plan_settings = {
+        self.plan_settings: dict[str, Any] = {
             "num_iterations": num_iterations,
             "probe_epochs": probe_epochs,
             "num_retrain": num_retrain,
@@ -123,8 +130,11 @@ class TableSearch(pl.Callback):
         self.cap = self.budget.cap(backbone.num_rows, width, min_size=self.min_size)
         self.folder = Path(trainer.default_root_dir)
         self.base_schedule = module.schedule
-        frequencies = [torch.from_numpy(f) for f in (data.user_frequency, data.item_frequency)]
-        users, items = (PopularityProfile.from_frequency(f) for f in frequencies)
+        user_frequency, item_frequency = torch.from_numpy(data.user_frequency), torch.from_numpy(data.item_frequency)
+        users, items = (
+            PopularityProfile.from_frequency(user_frequency),
+            PopularityProfile.from_frequency(item_frequency),
+        )
         search = BudgetedSearch(
             BoundedSampler(data.num_users, data.num_items, self.cap, width, self.min_size, self.realization),
             FitnessPredictor(users, items, width),
@@ -133,9 +143,12 @@ class TableSearch(pl.Callback):
             selection=self.selection,
             seed=self.seed,
         )
-        rules = [(rule.name, rule.sizes(*frequencies, self.cap, width, self.min_size)) for rule in self.rules]
-        orders = [popularity_order(frequency) for frequency in frequencies]
-        self.plan = TrainingPlan(search, *orders, rules, **self.plan_settings)
+        rules = [
+            (rule.name, rule.sizes(user_frequency, item_frequency, self.cap, width, self.min_size))
+            for rule in self.rules
+        ]
+        orders = popularity_order(user_frequency), popularity_order(item_frequency)
+        self.plan = TrainingPlan(search, orders, rules, **self.plan_settings)
         if self._restored:
             self.plan.load_state_dict(self._restored["plan"])
             self.summary = self._restored["summary"]
@@ -223,7 +236,14 @@ class TableSearch(pl.Callback):
     def _keep_result(self, trainer: pl.Trainer, module: RecommenderModule, trial: Trial) -> None:
         """Save a finished pretraining or retraining, unless a better one of the same name is kept."""
         best = {name: round(value, 4) for name, value in trial.best_metrics.items()}
-        log.info("%s %s: best validation at epoch %d of %d: %s", trial.phase, trial.name, trial.best_epoch, trial.epoch, best)
+        log.info(
+            "%s %s: best validation at epoch %d of %d: %s",
+            trial.phase,
+            trial.name,
+            trial.best_epoch,
+            trial.epoch,
+            best,
+        )
         if not self._plan.wins(trial):
             return
         module.network.load_state_dict(trial.best_weights)
@@ -243,13 +263,18 @@ class TableSearch(pl.Callback):
         record = plan.records[-1]
         seconds = sum(each["seconds"] for each in plan.records)
         self.summary["search"] = {
-            "probes": len(plan.records), "best_fitness": plan.best_fitness, "seconds": seconds
+            "probes": len(plan.records),
+            "best_fitness": plan.best_fitness,
+            "seconds": seconds,
         }
         if trainer.is_global_zero:
             write_actions(self.folder, plan.records)
             write_json(self.folder / "summary.json", self.summary)
         shown = ("iteration", "fitness", "predicted_fitness", "user_share", "seconds")
-        self._log(trainer, {f"probe/{key}": record[key] for key in shown} | {"probe/best_fitness": plan.best_fitness})
+        self._log(
+            trainer,
+            {f"probe/{key}": record[key] for key in shown} | {"probe/best_fitness": plan.best_fitness},
+        )
 
     def _log(self, trainer: pl.Trainer, metrics: dict[str, Any]) -> None:
         for logger in trainer.loggers:

@@ -71,8 +71,10 @@ def _encode(
         codes: npt.NDArray[np.int64] = values
     else:
         series = pl.Series(values, dtype=pl.Int64 if integers else pl.String)
-        vocabulary = series.unique().sort().to_numpy()
-        codes = series.rank("dense").to_numpy().astype(np.int64) - 1
+        unique = series.unique().sort()
+        rows = pl.arange(len(unique), eager=True)
+        vocabulary = unique.to_numpy()
+        codes = series.replace_strict(unique, rows, return_dtype=pl.Int64).to_numpy()
     ends = np.cumsum([len(column) for column in columns])
     return vocabulary, np.split(codes, ends[:-1])
 

@@ -41,7 +41,7 @@ def split_interactions(
         name: name of the data set.
         seed: seed of the random choices, not negative.
         ratios: shares of train, valid and test.
-        valid_ratio: share of the train part that `official` validates on, at least one pair of a user with two.
+        valid_ratio: share of the train part that `official` validates on, but at least one pair of two.
 
     Raises:
         ValueError: If an argument is out of range, or the data lack a part or the times that the split needs.

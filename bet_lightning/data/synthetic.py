@@ -7,11 +7,11 @@ import numpy.typing as npt
 
 from bet_lightning.data.interactions import Interactions
 
-_USER_EXPONENT, _ITEM_EXPONENT = 0.7, 0.8
+_SHIFT = 20.0  # popularity is proportional to 1 / (place + shift)
 _MIN_DEGREE = 5  # interactions tried first for every user
 _MIN_DIMENSIONS = 2  # of the least popular rows' factors
-_AFFINITY = 2.5  # weight of the factors against chance
-_NUM_CANDIDATES = 48
+_AFFINITY = 4.0  # weight of the factors against chance
+_NUM_CANDIDATES = 32
 _CHUNK = 8192  # slots sampled at once
 _MAX_ROUNDS = 100
 
@@ -47,13 +47,13 @@ def make_synthetic(
         if value < least:
             raise ValueError(f"data.synthetic_{flag} must be at least {least}, got {value}")
     if num_interactions > (most := num_users * num_items // 4):
-        raise ValueError(f"data.synthetic_interactions must be at most {most} (a quarter), got {num_interactions}")
+        raise ValueError(f"data.synthetic_interactions must be at most {most}, got {num_interactions}")
     if rank < _MIN_DIMENSIONS:
         raise ValueError(f"rank must be at least {_MIN_DIMENSIONS}, got {rank}")
 
     generator = np.random.default_rng([seed, num_users, num_items])
-    user_share, user_factors = _make_rows(num_users, rank, _USER_EXPONENT, generator)
-    item_share, item_factors = _make_rows(num_items, rank, _ITEM_EXPONENT, generator)
+    user_share, user_factors = _make_rows(num_users, rank, generator)
+    item_share, item_factors = _make_rows(num_items, rank, generator)
     slots = np.repeat(np.arange(num_users), _MIN_DEGREE)
     keys = np.empty(0, dtype=np.int64)
     for _ in range(_MAX_ROUNDS):
@@ -68,11 +68,11 @@ def make_synthetic(
 
 
 def _make_rows(
-    num_rows: int, rank: int, exponent: float, generator: np.random.Generator
+    num_rows: int, rank: int, generator: np.random.Generator
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
     """Popularity `(num_rows,)`, summing to 1, and factors `(num_rows, rank)`, richer for popular rows."""
     place = generator.permutation(num_rows)  # 0 is the most popular
-    weight = (place + 10.0) ** -exponent
+    weight = 1 / (place + _SHIFT)
     dimensions = np.round(rank - (rank - _MIN_DIMENSIONS) * place / num_rows)[:, None]
     factors = generator.standard_normal((num_rows, rank), dtype=np.float32)
     factors *= (np.arange(rank) < dimensions) / dimensions**0.25  # <p, q> of like rows has variance 1

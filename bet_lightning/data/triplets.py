@@ -27,8 +27,8 @@ class TripletSampler:
 
     A negative of user `u` is the `r`-th item outside of the sorted training items `i_0 < i_1 < ...`, with `r`
     uniform in `[0, num_items - degree_u)`. As `i_j - j` is how many of the items below `i_j` are
-    negatives, that item is `r + #{j : i_j - j <= r}`: one binary search and no rejection. Users who have all items have no
-    negative and are left out.
+    negatives, that item is `r + #{j : i_j - j <= r}`: one binary search and no rejection. Users who have all
+    items have no negative and are left out.
 
     The order depends on (seed, epoch) and is shared by all ranks, each of which takes a slice of every global
     batch: W ranks with batch size B go through the same pairs, step by step, as one rank with batch size W B.

@@ -93,8 +93,8 @@ class ActionBatch(NamedTuple):
     user_share: Tensor
     names: tuple[str, ...]
 
-    def __getitem__(self, index: Any) -> Action:  # type: ignore[override]
-        """The action at an index."""
+    def at(self, index: int) -> Action:
+        """One of the actions."""
         user, item = self.distributions[index].tolist()
         user_shape, item_shape = self.shapes[index].tolist()
         return Action(

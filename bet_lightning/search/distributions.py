@@ -51,11 +51,13 @@ def _exponential_survival(x: Tensor, b: Tensor) -> Tensor:
 
 
 def _normal_quantile(u: Tensor, b: Tensor) -> Tensor:
-    return (b + ndtri(ndtr(-b) + u * (1 - 2 * ndtr(-b)))).clamp(min=0)
+    value: Tensor = b + ndtri(ndtr(-b) + u * (1 - 2 * ndtr(-b)))
+    return value.clamp(min=0)
 
 
 def _normal_survival(x: Tensor, b: Tensor) -> Tensor:
-    return ((ndtr(b - x) - ndtr(-b)) / (1 - 2 * ndtr(-b))).clamp(min=0)
+    share: Tensor = (ndtr(b - x) - ndtr(-b)) / (1 - 2 * ndtr(-b))
+    return share.clamp(min=0)
 
 
 def _log_normal_quantile(u: Tensor, b: Tensor) -> Tensor:
@@ -63,7 +65,8 @@ def _log_normal_quantile(u: Tensor, b: Tensor) -> Tensor:
 
 
 def _log_normal_survival(x: Tensor, b: Tensor) -> Tensor:
-    return ndtr(-torch.log(x) / b)
+    share: Tensor = ndtr(-torch.log(x) / b)
+    return share
 
 
 DISTRIBUTIONS = (

@@ -1,5 +1,7 @@
 """The set-based fitness predictor F of BET (Sec. 3.3): DeepSets over the sets "all rows of size d"."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +12,7 @@ _CHUNK = 1024  # actions scored at once without gradients
 
 def _mlp(*widths: int, last_activation: bool = True) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+    for fan_in, fan_out in pairwise(widths):
         layers += [nn.Linear(fan_in, fan_out), nn.LeakyReLU()]
     return nn.Sequential(*layers if last_activation else layers[:-1])
 
@@ -35,6 +37,8 @@ class FitnessPredictor(nn.Module):
         element_width: Width of :math:`\rho`.
         set_width: Width of :math:`\mu` and :math:`\pi`.
     """
+
+    relative_sizes: Tensor
 
     def __init__(
         self,
@@ -64,7 +68,7 @@ class FitnessPredictor(nn.Module):
 
     def _set_sums(self, side: str, rho: nn.Module, counts: Tensor) -> Tensor:
         """(b, max_size) counts to (b, max_size, element_width) float64 sums of q over the sets of one side."""
-        starts = getattr(self, f"{side}_starts")
+        starts: Tensor = getattr(self, f"{side}_starts")
         element = rho(getattr(self, f"{side}_popularity")).double()
         group_sums = element * starts.diff()[:, None]
         prefix = torch.cat([torch.zeros_like(group_sums[:1]), group_sums.cumsum(0)])
@@ -73,7 +77,8 @@ class FitnessPredictor(nn.Module):
         ranks = torch.cat([torch.zeros_like(ends[:, :1]), ends], dim=1)
         group = torch.searchsorted(starts, ranks, right=True).clamp(max=len(starts) - 1) - 1
         below = prefix[group] + (ranks - starts[group]).unsqueeze(2) * element[group]
-        return below.diff(dim=1).flip(1)
+        sums: Tensor = below.diff(dim=1).flip(1)
+        return sums
 
     def _pool(self, sums: Tensor, counts: Tensor) -> Tensor:
         """Sums (b, max_size, width) and counts (b, max_size) of the sets to action vectors (b, set_width)."""
@@ -81,7 +86,8 @@ class FitnessPredictor(nn.Module):
         sizes = self.relative_sizes.expand(len(counts), -1).unsqueeze(2)
         present = (counts > 0).float().unsqueeze(2)
         vectors = self.mu(torch.cat([means, sizes], dim=2)) * present
-        return vectors.sum(1) / present.sum(1).clamp(min=1)
+        pooled: Tensor = vectors.sum(1) / present.sum(1).clamp(min=1)
+        return pooled
 
     def encode(self, user_counts: Tensor, item_counts: Tensor) -> Tensor:
         """Action vectors h_a of BET's actions.
@@ -93,9 +99,7 @@ class FitnessPredictor(nn.Module):
         Returns:
             (b, set_width).
         """
-        sums = self._set_sums("user", self.rho_users, user_counts) + self._set_sums(
-            "item", self.rho_items, item_counts
-        )
+        sums = self._set_sums("user", self.rho_users, user_counts) + self._set_sums("item", self.rho_items, item_counts)
         return self._pool(sums, user_counts + item_counts)
 
     def encode_rows(
@@ -114,7 +118,10 @@ class FitnessPredictor(nn.Module):
         """
         sizes = torch.cat([user_sizes, item_sizes])
         element = torch.cat(
-            [self.rho_users(user_popularity.float()[:, None]), self.rho_items(item_popularity.float()[:, None])]
+            [
+                self.rho_users(user_popularity.float()[:, None]),
+                self.rho_items(item_popularity.float()[:, None]),
+            ]
         ).double()
         sums = element.new_zeros(self.max_size + 1, element.shape[1]).index_add(0, sizes, element)
         counts = torch.bincount(sizes, minlength=self.max_size + 1)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bet_lightning.search.search import BudgetedSearch, Proposal
-from bet_lightning.search.trial import Trial
+from bet_lightning.search.trial import Phase, Trial
 
 FULL, BET = "full", "bet"  # names of the results of the full table and of the search
 
@@ -17,8 +17,7 @@ class TrainingPlan:
 
     Args:
         search: The search over actions.
-        user_order: (num_users,) user rows from the most to the least popular.
-        item_order: (num_items,) item rows likewise.
+        orders: User rows (num_users,) and item rows (num_items,) from the most to the least popular.
         rules: Names and sizes that are trained without a search.
         num_iterations: Probes; without any, the plan is the full table and the rules.
         probe_epochs: Epochs of a probe.
@@ -32,8 +31,7 @@ class TrainingPlan:
     def __init__(
         self,
         search: BudgetedSearch,
-        user_order: Tensor,
-        item_order: Tensor,
+        orders: tuple[Tensor, Tensor],
         rules: Sequence[tuple[str, Tensor]],
         *,
         num_iterations: int,
@@ -45,7 +43,7 @@ class TrainingPlan:
         rules_only: bool = False,
     ) -> None:
         self.search = search
-        self.user_order, self.item_order = user_order, item_order
+        self.orders = orders
         self.num_iterations, self.probe_epochs, self.num_retrain = num_iterations, probe_epochs, num_retrain
         self.max_epochs, self.eval_every, self.patience = max_epochs, eval_every, patience
         self.proposal: Proposal | None = None
@@ -59,7 +57,7 @@ class TrainingPlan:
             self.num_iterations = 0
             self.trial = self._long_trial("retrain", *self.queue.pop(0))
         else:
-            full = torch.full((len(user_order) + len(item_order),), search.sampler.max_size)
+            full = torch.full((sum(map(len, orders)),), search.sampler.max_size)
             self.trial = self._long_trial("pretrain", FULL, full)
 
     def advance(self) -> Trial | None:
@@ -84,12 +82,12 @@ class TrainingPlan:
     def _next(self) -> Trial | None:
         if len(self.search.probed) < self.num_iterations:
             self.proposal = self.search.propose()
-            sizes = self.proposal.action.sizes(self.user_order, self.item_order)
+            sizes = self.proposal.action.sizes(*self.orders)
             return Trial("probe", "probe", sizes, self.probe_epochs, eval_every=self.probe_epochs)
         if self.proposal is not None:  # the last probe is over
             self.proposal = None
             best = self.search.best(self.num_retrain)
-            actions = [(BET, p.action.sizes(self.user_order, self.item_order)) for p, _ in best]
+            actions = [(BET, p.action.sizes(*self.orders)) for p, _ in best]
             self.queue = actions + self.queue
         return self._long_trial("retrain", *self.queue.pop(0)) if self.queue else None
 
@@ -110,7 +108,7 @@ class TrainingPlan:
             }
         )
 
-    def _long_trial(self, phase: Any, name: str, sizes: Tensor) -> Trial:
+    def _long_trial(self, phase: Phase, name: str, sizes: Tensor) -> Trial:
         return Trial(phase, name, sizes, self.max_epochs, self.eval_every, self.patience)
 
     @property

@@ -88,9 +88,7 @@ class BoundedSampler:
             for side, num_rows in enumerate((self.num_users, self.num_items)):
                 uniform = torch.rand(num_rows, generator=generator, dtype=torch.float64).clamp(min=1e-12)
                 draws = DISTRIBUTIONS[int(kinds[action, side])].quantile(uniform, shapes[action, side])
-                sizes = allocate(
-                    draws.numpy(), int(caps[action, side]), min_size=self.min_size, max_size=self.max_size
-                )
+                sizes = allocate(draws.numpy(), int(caps[action, side]), min_size=self.min_size, max_size=self.max_size)
                 histogram = np.bincount(sizes, minlength=self.max_size + 1)[1:]
                 counts[side, action] = torch.from_numpy(histogram)
         return counts[0], counts[1]
@@ -99,8 +97,7 @@ class BoundedSampler:
         sides = torch.tensor([self.num_users, self.num_items]).expand(len(kinds), 2)
         flat = [t.reshape(-1).split(2 * _CHUNK) for t in (kinds, shapes, sides, caps)]
         counts = [
-            quantile_counts(*parts, min_size=self.min_size, max_size=self.max_size)
-            for parts in zip(*flat, strict=True)
+            quantile_counts(*parts, min_size=self.min_size, max_size=self.max_size) for parts in zip(*flat, strict=True)
         ]
         both = torch.cat(counts).view(len(kinds), 2, self.max_size)
         return both[:, 0], both[:, 1]

@@ -87,7 +87,7 @@ class BudgetedSearch:
                 action = self.best(1)[0][0].action
                 best = self.predictor.encode(action.user_counts[None], action.item_counts[None])[0]
         index = select_candidate(strategy, predicted, encoded, best, self.selection_generator)
-        return Proposal(iteration, strategy, candidates[index], float(predicted[index]))
+        return Proposal(iteration, strategy, candidates.at(index), float(predicted[index]))
 
     def observe(self, proposal: Proposal, fitness: float) -> float:
         """Add a measured pair to the population and update the predictor.
@@ -102,7 +102,7 @@ class BudgetedSearch:
         for _ in range(self.num_updates):
             self.optimizer.zero_grad()
             loss = fitness_loss(self.predictor, pairs)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             self.optimizer.step()
             self.scheduler.step()
         return float(loss.detach())

@@ -26,7 +26,11 @@ def strategy_at(iteration: int, selection: Selection) -> Strategy:
 
 
 def select_candidate(
-    strategy: Strategy, predicted: Tensor, encoded: Tensor, best_encoded: Tensor | None, generator: torch.Generator
+    strategy: Strategy,
+    predicted: Tensor,
+    encoded: Tensor,
+    best_encoded: Tensor | None,
+    generator: torch.Generator,
 ) -> int:
     """Pick one of the candidates.
 
