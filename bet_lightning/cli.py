@@ -21,6 +21,14 @@ from bet_lightning.results import read_summary, write_json
 
 log = logging.getLogger("bet_lightning")
 
+_HARMLESS_WARNINGS = (
+    ".*smaller than the logging interval.*",
+    ".*LeafSpec.*",
+    ".*infer the batch indices.*",
+    ".*exists and is not empty.*",
+    ".*args parameter is intended to run from within Python.*",
+)
+
 
 class SaveRunConfig(SaveConfigCallback):
     """Writes ``config.yaml`` into the run folder and hands the configuration to the loggers."""
@@ -155,7 +163,7 @@ def main(args: ArgsType = None) -> None:
         log.addHandler(RichHandler(show_path=False, show_level=False, show_time=False))
         log.setLevel(logging.INFO)
         logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-        for message in (".*smaller than the logging interval.*", ".*LeafSpec.*"):
+        for message in _HARMLESS_WARNINGS:
             warnings.filterwarnings("ignore", message)
     try:
         BETCLI(

@@ -23,9 +23,7 @@ def test_bytes_count_values_and_sizes() -> None:
     assert Budget(bytes=1_000 * 2 + 100).cap(100, 128, itemsize=2) == 1_000
 
 
-@given(
-    keep=st.floats(0.01, 1), rows=st.integers(1, 10_000), width=st.integers(1, 512), form=st.sampled_from("cspb")
-)
+@given(keep=st.floats(0.01, 1), rows=st.integers(1, 10_000), width=st.integers(1, 512), form=st.sampled_from("cspb"))
 def test_cap_stays_within_its_form(keep: float, rows: int, width: int, form: str) -> None:
     full = rows * width
     if full * keep < rows + 1:

@@ -31,9 +31,7 @@ class Csr:
     num_cols: int
 
     @classmethod
-    def from_pairs(
-        cls, rows: npt.NDArray[np.int64], cols: npt.NDArray[np.int64], num_rows: int, num_cols: int
-    ) -> Csr:
+    def from_pairs(cls, rows: npt.NDArray[np.int64], cols: npt.NDArray[np.int64], num_rows: int, num_cols: int) -> Csr:
         """Build the matrix from its ones, in any order; repeated pairs are merged.
 
         Args:

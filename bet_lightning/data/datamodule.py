@@ -212,9 +212,7 @@ class InteractionDataModule(pl.LightningDataModule):
         return parts
 
 
-def _collect_paths(
-    path: str | None, train: str | None, valid: str | None, test: str | None
-) -> dict[str, Path]:
+def _collect_paths(path: str | None, train: str | None, valid: str | None, test: str | None) -> dict[str, Path]:
     """Own files by part; a single file is the part `train`."""
     parts = {"train": train, "valid": valid, "test": test}
     given = {part: file for part, file in parts.items() if file is not None}

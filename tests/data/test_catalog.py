@@ -79,9 +79,7 @@ def test_failed_download_says_what_goes_where(tmp_path, downloads):
     with pytest.raises(FileNotFoundError) as error:
         find_dataset("gowalla", tmp_path)
     message = str(error.value)
-    assert message.startswith(
-        f"data.name 'gowalla' needs train.txt, test.txt in {tmp_path / 'gowalla'}: get them from"
-    )
+    assert message.startswith(f"data.name 'gowalla' needs train.txt, test.txt in {tmp_path / 'gowalla'}: get them from")
     assert all(url in message for url in CATALOG["gowalla"].urls)
     assert "no route to" in message and "\n" not in message
 
@@ -91,9 +89,7 @@ def test_sets_without_address(tmp_path):
         find_dataset("ml-1m", tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("name", "hint"), [("Gowala", "did you mean 'gowalla'"), ("netflix", "is unknown: known are")]
-)
+@pytest.mark.parametrize(("name", "hint"), [("Gowala", "did you mean 'gowalla'"), ("netflix", "is unknown: known are")])
 def test_unknown_name(tmp_path, name, hint):
     with pytest.raises(ValueError, match=hint) as error:
         find_dataset(name, tmp_path)

@@ -47,9 +47,7 @@ class TestAdjacency:
         assert parts[1].users.tolist() == [3]
 
     def test_sparse_ids_are_renumbered(self, tmp_path):
-        (data,) = encode_interactions(
-            [read_interactions(write(tmp_path / "a.txt", "7 900000000000 5\n9 5\n"))]
-        )
+        (data,) = encode_interactions([read_interactions(write(tmp_path / "a.txt", "7 900000000000 5\n9 5\n"))])
         assert data.user_ids.tolist() == [7, 9]
         assert data.item_ids.tolist() == [5, 900000000000]
 

@@ -43,18 +43,14 @@ def test_epoch_has_every_pair_once_and_true_negatives(dense, batch_size, epoch):
     assert not dense[users, neg_items].any()
 
 
-@pytest.mark.parametrize(
-    "items", [[], [0], [9], [0, 1, 2], [7, 8, 9], [0, 2, 4, 6, 8], [1, 2, 3, 5, 6, 7, 8, 9]]
-)
+@pytest.mark.parametrize("items", [[], [0], [9], [0, 1, 2], [7, 8, 9], [0, 2, 4, 6, 8], [1, 2, 3, 5, 6, 7, 8, 9]])
 def test_negatives_are_uniform(items):
     dense = np.zeros((3, 10), dtype=bool)
     dense[0, ::3] = dense[2, :] = True
     dense[1, items] = True
     sampler = TripletSampler(from_dense(dense), batch_size=4, seed=0)
     draws = 8000
-    negatives = sampler.sample_negatives(
-        torch.ones(draws, dtype=torch.int64), torch.Generator().manual_seed(3)
-    )
+    negatives = sampler.sample_negatives(torch.ones(draws, dtype=torch.int64), torch.Generator().manual_seed(3))
     counts = np.bincount(negatives.numpy(), minlength=10)
     assert (counts[items] == 0).all()
     expected = draws / (10 - len(items))
@@ -70,18 +66,13 @@ def test_single_user_with_one_negative():
 @pytest.mark.parametrize("world_size", [1, 2, 3, 8])
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 600, 10_000])
 def test_ranks_share_an_epoch(small_split, world_size, batch_size):
-    samplers = [
-        TripletSampler(small_split.train, batch_size, 5, rank, world_size) for rank in range(world_size)
-    ]
+    samplers = [TripletSampler(small_split.train, batch_size, 5, rank, world_size) for rank in range(world_size)]
     batches = [list(sampler) for sampler in samplers]
     assert {len(rank) for rank in batches} == {len(samplers[0])}
     sizes = {len(batch.users) for rank in batches for batch in rank}
     assert min(sizes) > 0 and max(sizes) <= batch_size + 1
     pairs = Counter(
-        pair
-        for rank in batches
-        for batch in rank
-        for pair in zip(*map(torch.Tensor.tolist, batch[:2]), strict=True)
+        pair for rank in batches for batch in rank for pair in zip(*map(torch.Tensor.tolist, batch[:2]), strict=True)
     )
     train = small_split.train
     assert pairs == Counter(zip(train.rows().tolist(), train.indices.tolist(), strict=True))

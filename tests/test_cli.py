@@ -1,0 +1,200 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+import yaml
+
+from bet_lightning.baselines import read_sizes
+from bet_lightning.cli import main
+from bet_lightning.results import read_records, read_summary
+from tests.conftest import write_config
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+CAP = 210 * 8 // 4
+
+
+def comparable(folder: Path) -> list[Any]:
+    """What two equal runs share: everything but seconds."""
+    records = [{k: v for k, v in record.items() if k != "seconds"} for record in read_records(folder / "actions.jsonl")]
+    return [records, [(r["name"], r["params"], r["valid"]) for r in read_summary(folder)["results"]]]
+
+
+def test_fit_leaves_a_run_folder(finished_run: Path) -> None:
+    summary = read_summary(finished_run)
+    assert [result["name"] for result in summary["results"]] == ["full", "bet", "uniform"]
+    assert summary["budget"]["params"] == CAP
+    assert [result["params"] for result in summary["results"]] == [1680, CAP, CAP]
+    assert [result["bytes"] for result in summary["results"]] == [1680 * 4, CAP * 4 + 210, CAP * 4 + 210]
+    assert summary["dataset"]["users"] == 120
+    assert summary["seed"] == 3
+    assert summary["search"]["probes"] == 4
+    assert all(result["test"] == {} for result in summary["results"])  # fit never touches test data
+    assert set(summary["results"][0]["valid"]) == {f"{m}@{k}" for m in ("recall", "ndcg") for k in (5, 10, 20)}
+    assert {path.name for path in (finished_run / "plots").iterdir()} == {"sizes.png", "fitness.png", "predictor.png"}
+    assert (finished_run / "config.yaml").is_file()
+    assert list((finished_run / "logs").rglob("metrics.csv"))
+
+
+def test_actions_are_within_budget(finished_run: Path) -> None:
+    records = read_records(finished_run / "actions.jsonl")
+    assert [record["iteration"] for record in records] == [0, 1, 2, 3]
+    sizes = np.arange(1, 9)
+    for record in records:
+        assert np.dot(sizes, record["user_counts"]) + np.dot(sizes, record["item_counts"]) == record["params"] == CAP
+        assert sum(record["user_counts"]) == 120
+        assert record["fitness"] > 0
+    best = max(record["fitness"] for record in records)
+    assert read_summary(finished_run)["search"]["best_fitness"] == best
+
+
+def test_checkpoints_hold_tensors_and_plain_values(finished_run: Path) -> None:
+    names = {path.stem for path in (finished_run / "checkpoints").glob("*.ckpt")}
+    assert names == {"full", "best", "uniform", "last"}
+    for name in names:
+        state = torch.load(finished_run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        sizes = state["state_dict"]["backbone.tables.0.sizes"]
+        assert int(sizes.sum()) == (1680 if name == "full" else CAP)
+        if name == "best":
+            assert sizes.long().equal(read_sizes(str(finished_run / "sizes" / "bet.txt")))
+
+
+def test_test_validate_predict(finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run, folder)
+    common = ["--config", str(finished_run / "config.yaml"), "--trainer.default_root_dir", str(folder)]
+    valid = [result["valid"] for result in read_summary(folder)["results"]]
+    main(["test", *common])
+    results = read_summary(folder)["results"]
+    assert all(set(result["test"]) == set(result["valid"]) for result in results)
+    assert "uniform" in capsys.readouterr().out
+    assert [result["valid"] for result in results] == valid
+    main(["validate", *common])
+    assert f"{valid[1]['ndcg@20']:.4f}" in capsys.readouterr().out  # a loaded checkpoint is the model that was saved
+    main(["predict", *common, "--predictions.path", str(folder / "top.parquet")])
+    top = pl.read_parquet(folder / "top.parquet")
+    assert top.columns == ["user", "rank", "item", "score"]
+    assert top["user"].n_unique() == 120
+    assert top.group_by("user").len()["len"].max() == 20
+
+
+def test_runs_are_reproducible_and_resume_anywhere(finished_run: Path, tmp_path: Path) -> None:
+    for epochs in (1, 4, 8):  # within pretraining, the search and retraining
+        config = write_config(tmp_path, f"cut{epochs}")
+        main(["fit", "--config", str(config), "--trainer.max_epochs", str(epochs)])
+        last = tmp_path / f"cut{epochs}" / "checkpoints" / "last.ckpt"
+        main(["fit", "--config", str(config), "--ckpt_path", str(last)])
+        assert comparable(tmp_path / f"cut{epochs}") == comparable(finished_run)
+
+
+@pytest.mark.parametrize("backbone", ["MF", "NGCF", "NeuMF"])
+def test_every_backbone_goes_through_all_phases(backbone: str, tmp_path: Path) -> None:
+    main(["fit", "--config", str(write_config(tmp_path, "run", backbone, num_iterations=1, num_retrain=1))])
+    summary = read_summary(tmp_path / "run")
+    tables = 2 if backbone == "NeuMF" else 1
+    assert summary["d_max"] == 8 * tables
+    assert [result["params"] for result in summary["results"]] == [1680 * tables, CAP * tables, CAP * tables]
+
+
+def test_a_rule_instead_of_a_search(tmp_path: Path) -> None:
+    rule = {"class_path": "PopularitySizes", "init_args": {"exponent": 0.5, "user_share": 0.6}}
+    main(["fit", "--config", str(write_config(tmp_path, "run", rule=rule))])
+    assert [result["name"] for result in read_summary(tmp_path / "run")["results"]] == ["popularity"]
+    sizes = str(tmp_path / "run" / "sizes" / "popularity.txt")
+    main(
+        [
+            "fit",
+            "--config",
+            str(write_config(tmp_path, "again", rule={"class_path": "FileSizes", "init_args": {"path": sizes}})),
+        ]
+    )
+    first, again = (read_summary(tmp_path / name)["results"][0] for name in ("run", "again"))
+    assert first["valid"] == again["valid"]  # same sizes, same seed
+
+
+def test_an_older_run_is_moved_aside(tmp_path: Path) -> None:
+    config = str(write_config(tmp_path, "run", num_iterations=0))
+    main(["fit", "--config", config])
+    main(["fit", "--config", config])
+    assert (tmp_path / "run.1" / "summary.json").is_file()
+    assert (tmp_path / "run" / "summary.json").is_file()
+
+
+def test_fitness_predictor_from_actions(finished_run: Path, tmp_path: Path) -> None:
+    arguments = [
+        "--config",
+        str(CONFIGS / "fitness_predictor.yaml"),
+        f"--data.init_args.path={finished_run / 'actions.jsonl'}",
+        "--trainer.max_epochs=3",
+        f"--trainer.default_root_dir={tmp_path / 'predictor'}",
+        "--trainer.enable_progress_bar=false",
+    ]
+    main(["fit", *arguments])
+    last = tmp_path / "predictor" / "checkpoints" / "last.ckpt"
+    torch.load(last, weights_only=True)
+    main(["test", *arguments, "--ckpt_path", str(last)])
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*_*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configs_start(path: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load(path.read_text())
+    if config["data"]["class_path"] != "InteractionDataModule":
+        pytest.skip("needs the actions of a run: see test_fitness_predictor_from_actions")
+    tiny = {"name": "synthetic", "split": "ratio", "synthetic_users": 60, "synthetic_items": 50}
+    config["data"]["init_args"].update(tiny, synthetic_interactions=900)
+    config["model"]["init_args"]["backbone"]["init_args"]["max_size"] = 16
+    search = config["trainer"]["callbacks"][0]["init_args"]
+    search.update(num_iterations=1, probe_epochs=1, num_retrain=1, max_epochs=1, num_candidates=5)
+    config["trainer"].update(default_root_dir=str(tmp_path / "run"), enable_progress_bar=False)
+    (tmp_path / path.name).write_text(yaml.safe_dump(config))
+    main(["fit", "--config", str(tmp_path / path.name)])
+    assert len(read_summary(tmp_path / "run")["results"]) >= 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data.init_args.name=gowala"], "gowalla"),
+        (["--data.init_args.path=none.csv"], "none.csv"),
+        (["--data.init_args.valid_ratio=1.2"], "1.2"),
+        (["--data.init_args.batch_size=0"], "data.batch_size"),
+        (["--model.init_args.l2=-1"], "model.l2 must not be negative, got -1"),
+        (["--model.init_args.ks=[500]"], "model.ks must not exceed the 90 items"),
+        (["--trainer.max_epochs=many"], "max_epochs"),
+    ],
+)
+def test_wrong_input_is_one_line_and_code_2(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--config", str(write_config(tmp_path, "run")), *arguments])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        ({"budget": {"keep_ratio": 0.01}}, "smallest feasible budget.keep_ratio is 0.125"),
+        ({"budget": {"keep_ratio": 0.1, "params": 5}}, "exactly one of"),
+        ({"num_iterations": -1}, "TableSearch.num_iterations must be at least 0, got -1"),
+        ({"selection": "best"}, "best"),
+    ],
+)
+def test_wrong_search_settings(
+    search: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--config", str(write_config(tmp_path, "run", **search))])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_summary_is_json(finished_run: Path) -> None:
+    assert json.loads((finished_run / "summary.json").read_text())["backbone"] == "LightGCN"
