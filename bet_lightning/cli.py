@@ -3,11 +3,13 @@
 import logging
 import os
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from jsonargparse import ArgumentError
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
@@ -172,7 +174,11 @@ def main(args: ArgsType = None) -> None:
             seed_everything_default=0,
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"save_to_log_dir": False},
-            parser_kwargs={"version": f"bet_lightning {__version__}"},
+            parser_kwargs={
+                "version": f"bet_lightning {__version__}",
+                "exit_on_error": False,
+                **{name: {"exit_on_error": False} for name in BETCLI.subcommands()},
+            },
             trainer_defaults={
                 "max_epochs": -1,
                 "num_sanity_val_steps": 0,
@@ -181,8 +187,20 @@ def main(args: ArgsType = None) -> None:
             },
             args=args,
         )
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, ArgumentError) as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _one_line(error: BaseException) -> str:
+    """The message of this package's own error behind a parser's, else the parser's without its echo of the value."""
+    cause: BaseException | None = error
+    while cause is not None:
+        frames = traceback.extract_tb(cause.__traceback__)
+        raised_here = frames and f"{os.sep}bet_lightning{os.sep}" in frames[-1].filename
+        if raised_here and isinstance(cause, (ValueError, FileNotFoundError)):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
+    return " ".join(line.strip() for line in str(error).splitlines() if "Given value: Namespace" not in line)

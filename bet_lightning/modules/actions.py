@@ -21,7 +21,8 @@ class PairLoader:
 
     def __init__(self, pairs: ActionFitness, batch_size: int, seed: int | None = None) -> None:
         self.pairs, self.batch_size, self.seed, self.epoch = pairs, batch_size, seed, 0
-        self.sampler = self
+        if seed is not None:
+            self.sampler = self  # where Lightning looks for set_epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch's order; Lightning calls this."""
