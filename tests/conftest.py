@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from bet_lightning.cli import main
+
+torch.set_num_threads(1)  # tiny tensors: threads would only wait for each other
 
 TINY: dict[str, Any] = {
     "seed_everything": 3,
