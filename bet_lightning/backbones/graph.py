@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bet_lightning.backbones.products import mean_propagation, symmetric_product
+from bet_lightning.backbones.products import mean_propagation, mean_propagation_rows, product_rows, symmetric_product
+from bet_lightning.backbones.row_block import RowBlock, cut_rows
 
 
 class Edges(NamedTuple):
@@ -85,6 +86,22 @@ class NormalizedGraph(nn.Module):
             ``(num_rows, d)``, of the dtype of :attr:`value`.
         """
         return mean_propagation(self.csr(), x.to(self.value.dtype), num_layers)
+
+    def cut(self, rows: Tensor) -> RowBlock | None:
+        """Cut out what a batch needs of a last layer; None where whole products are as good.
+
+        Args:
+            rows: ``(b,)`` int64, in any order, repeats allowed.
+        """
+        return cut_rows(self.crow, self.col, self.value, rows)
+
+    def matmul_rows(self, x: Tensor, block: RowBlock) -> tuple[Tensor, Tensor]:
+        r"""Return the block's rows of :math:`\hat{A} x` and of ``x``, ``(r, d)`` each."""
+        return product_rows(block, x.to(self.value.dtype))
+
+    def propagate_rows(self, x: Tensor, num_layers: int, block: RowBlock) -> tuple[Tensor, Tensor]:
+        """Return the block's rows of :meth:`propagate` and of ``x``, ``(r, d)`` each."""
+        return mean_propagation_rows(self.csr(), block, x.to(self.value.dtype), num_layers)
 
     def extra_repr(self) -> str:
         """Show the number of rows and of edges."""

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from bet_lightning.backbones.dot import DotProductBackbone
 from bet_lightning.backbones.graph import Edges, NormalizedGraph
@@ -48,3 +49,11 @@ class LightGCN(DotProductBackbone):
     def propagate(self, ego: Tensor) -> Tensor:
         """Return the mean of the layers 0 to ``num_layers``."""
         return self.graph.propagate(ego, self.num_layers)
+
+    def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return final vectors and ego rows of ``rows``; the last layer is computed for these rows alone."""
+        block = self.graph.cut(rows) if self.num_layers else None
+        if block is None:
+            return super().gather(rows)
+        final, ego = self.graph.propagate_rows(self.table()(), self.num_layers, block)
+        return functional.embedding(block.positions, final), functional.embedding(block.positions, ego)

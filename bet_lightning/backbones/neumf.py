@@ -12,7 +12,9 @@ from bet_lightning.backbones.base import Backbone, ego_penalty
 from bet_lightning.backbones.graph import Edges
 from bet_lightning.backbones.initialization import fill_linear, fill_normal
 
-# Largest temporary of scoring. The CPU is fastest when it stays in cache, a GPU when launches are few.
+USERS_AT_ONCE = 64  # users whose distances to all items are held beside their scores
+
+# Largest temporary of a deep tower. The CPU is fastest when it stays in cache, a GPU when launches are few.
 CPU_BLOCK_BYTES = 1 << 20
 GPU_BLOCK_BYTES = 64 << 20
 
@@ -105,12 +107,15 @@ class NeuMF(Backbone):
     def score(self, encoded: NeuMFFactors, users: Tensor) -> Tensor:
         """Score all items for a block of users: see :meth:`Backbone.score`.
 
-        The GMF branch is one matrix product; the tower runs over blocks of users and items whose widest
-        activation takes at most ``block_bytes``, whatever the number of users asked for.
+        The GMF branch is one matrix product. With one hidden layer the MLP branch is two distance matrices; a
+        deeper tower runs over blocks of users and items whose widest activation takes at most ``block_bytes``,
+        whatever the number of users asked for.
         """
         scores = torch.addmm(self.output.bias, encoded.gmf_users[users], encoded.gmf_items.T)
         mlp_users, mlp_items = encoded.mlp_users[users], encoded.mlp_items
         _, mlp_weight = self._output_weights()
+        if len(self.tower) == 1:
+            return add_weighted_relu(scores, mlp_users, mlp_items, mlp_weight)
         user_block, item_block = self._block_shape(scores)
         for u in range(0, users.numel(), user_block):
             user_half = mlp_users[u : u + user_block].unsqueeze(1)
@@ -139,3 +144,32 @@ class NeuMF(Backbone):
     def _output_weights(self) -> tuple[Tensor, Tensor]:
         weight = self.output.weight[0]
         return weight[: self.max_size], weight[self.max_size :]
+
+
+def add_weighted_relu(scores: Tensor, users: Tensor, items: Tensor, weight: Tensor) -> Tensor:
+    r"""Add :math:`\sum_h w_h \max(0, u_h + v_h)` to ``scores`` in place, for every pair of u and v.
+
+    Since :math:`\max(0, x) = (x + |x|) / 2`, the sum is a rank-one part beside :math:`\frac{1}{2} \sum_h w_h
+    |u_h - (-v_h)|`: city-block distances, with the columns scaled by :math:`|w_h|`, of positive less those of
+    negative weight. Their kernel holds no activation; on Gowalla it is five times as fast as blocks of ReLU.
+
+    Args:
+        scores: ``(b, n)`` float32, overwritten.
+        users: ``(b, h)`` float32.
+        items: ``(n, h)`` float32.
+        weight: ``(h,)`` float32.
+
+    Returns:
+        ``scores``.
+    """
+    half = weight / 2
+    scores += (users @ half).unsqueeze(1)
+    scores += items @ half
+    scaled_users, negated_items = users * half.abs(), items * -half.abs()
+    for columns, sign in ((half > 0, 1), (half < 0, -1)):
+        some_items = negated_items[:, columns]
+        for block, some_users in zip(
+            scores.split(USERS_AT_ONCE), scaled_users[:, columns].split(USERS_AT_ONCE), strict=True
+        ):
+            block.add_(torch.cdist(some_users, some_items, p=1), alpha=sign)
+    return scores

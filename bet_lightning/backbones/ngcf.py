@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bet_lightning.backbones.dot import DotProductBackbone
+from bet_lightning.backbones.dropout import dropout
 from bet_lightning.backbones.graph import Edges, NormalizedGraph
 from bet_lightning.backbones.initialization import fill_linear, fill_xavier
 
@@ -66,10 +67,29 @@ class NGCF(DotProductBackbone):
     def propagate(self, ego: Tensor) -> Tensor:
         """Return the table next to all normalised layer outputs, ``(num_layers + 1) * max_size`` columns."""
         hidden, outputs = ego, [ego]
-        for sum_layer, product_layer in zip(self.sum_layers, self.product_layers, strict=True):
-            neighbours = self.graph.matmul(hidden)
-            messages = sum_layer(neighbours + hidden) + product_layer(neighbours * hidden)
-            hidden = functional.leaky_relu(messages, self.negative_slope)
-            hidden = functional.dropout(hidden, self.message_dropout, training=self.training)
+        for layer in range(self.num_layers):
+            hidden = self._layer(layer, self.graph.matmul(hidden), hidden)
             outputs.append(functional.normalize(hidden))
         return torch.cat(outputs, dim=1)
+
+    def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return final vectors and ego rows of ``rows``; the last layer is computed for these rows alone."""
+        block = self.graph.cut(rows)
+        if block is None:
+            return super().gather(rows)
+        hidden = self.table()()
+        outputs = []
+        for layer in range(self.num_layers - 1):
+            outputs.append(functional.embedding(block.rows, hidden))
+            hidden = self._layer(layer, self.graph.matmul(hidden), hidden)
+        neighbours, hidden = self.graph.matmul_rows(hidden, block)
+        outputs += [hidden, self._layer(self.num_layers - 1, neighbours, hidden)]
+        final = torch.cat([outputs[0], *map(functional.normalize, outputs[1:])], dim=1)
+        return functional.embedding(block.positions, final), functional.embedding(block.positions, outputs[0])
+
+    def _layer(self, index: int, neighbours: Tensor, hidden: Tensor) -> Tensor:
+        """Output of a layer from its input and the input's product with the graph, ``(r, max_size)`` each."""
+        sum_layer, product_layer = self.sum_layers[index], self.product_layers[index]
+        messages = sum_layer(neighbours + hidden) + product_layer(neighbours * hidden)
+        messages = functional.leaky_relu(messages, self.negative_slope)
+        return dropout(messages, self.message_dropout, self.training)

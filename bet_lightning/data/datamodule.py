@@ -151,7 +151,7 @@ class InteractionDataModule(pl.LightningDataModule):
         targets = {"valid": split.valid, "test": split.test}
         self.num_skipped = {part: int((csr.degrees() == 0).sum()) for part, csr in targets.items()}
         self._dataset = split
-        _logger.info("split %s, %s, users skipped %s", self.split, split.statistics(), self.num_skipped)
+        _logger.info("split %s of %s; hash %s", self.split, split.describe(), split.hash)
 
     def train_dataloader(self) -> TripletLoader:
         """Every training pair once an epoch, with a negative."""

@@ -148,3 +148,15 @@ class DataSplit:
             "items_without_train": int((self.item_frequency == 0).sum()),
             "hash": self.hash,
         }
+
+    def describe(self) -> str:
+        """The sizes of the data set in a sentence; oddities are named only where there are any."""
+        parts = {"train": self.train, "valid": self.valid, "test": self.test}
+        sizes = ", ".join(f"{part.nnz:,} {name}" for name, part in parts.items() if part.nnz)
+        odd = {
+            f"users without {name} items": int((part.degrees() == 0).sum()) for name, part in parts.items() if part.nnz
+        }
+        odd["items never trained"] = int((self.item_frequency == 0).sum())
+        odd["repeated interactions merged"] = self.duplicates
+        notes = "".join(f"; {count:,} {what}" for what, count in odd.items() if count)
+        return f"{self.name}: {self.num_users:,} users, {self.num_items:,} items, interactions {sizes}{notes}"

@@ -63,3 +63,14 @@ def test_hash_depends_on_the_pairs_and_parts_only():
     assert split.hash != make_split(test_item=0).hash
     swapped = DataSplit("toy", split.train, split.test, split.valid, IDS, IDS, 4)
     assert split.hash != swapped.hash
+
+
+def test_describe_names_what_is_odd() -> None:
+    train = Csr.from_pairs(np.array([0, 0]), np.array([0, 1]), 2, 4)
+    other = Csr.from_pairs(np.array([1]), np.array([2]), 2, 4)
+    nothing = Csr.from_keys(np.empty(0, dtype=np.int64), 2, 4)
+    split = DataSplit("tiny", train, other, nothing, np.arange(2), np.arange(4), 3)
+    assert split.describe() == (
+        "tiny: 2 users, 4 items, interactions 2 train, 1 valid; 1 users without train items; "
+        "1 users without valid items; 2 items never trained; 3 repeated interactions merged"
+    )
