@@ -144,8 +144,9 @@ def _prefer_offline() -> None:
     """Let Weights & Biases log offline unless the user is logged in or chose a mode."""
     import wandb
 
-    if not wandb.api.api_key:
-        os.environ.setdefault("WANDB_MODE", "offline")
+    if "WANDB_MODE" not in os.environ and not wandb.api.api_key:
+        # not the variable: asking for the key has already read it
+        wandb.setup(settings=wandb.Settings(mode="offline"))
 
 
 def main(args: ArgsType = None) -> None:

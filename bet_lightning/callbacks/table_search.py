@@ -235,15 +235,8 @@ class TableSearch(pl.Callback):
 
     def _keep_result(self, trainer: pl.Trainer, module: RecommenderModule, trial: Trial) -> None:
         """Save a finished pretraining or retraining, unless a better one of the same name is kept."""
-        best = {name: round(value, 4) for name, value in trial.best_metrics.items()}
-        log.info(
-            "%s %s: best validation at epoch %d of %d: %s",
-            trial.phase,
-            trial.name,
-            trial.best_epoch,
-            trial.epoch,
-            best,
-        )
+        best = ", ".join(f"{name} {value:.4f}" for name, value in trial.best_metrics.items())
+        log.info("%s %s: best at epoch %d of %d: %s", trial.phase, trial.name, trial.best_epoch, trial.epoch, best)
         if not self._plan.wins(trial):
             return
         module.network.load_state_dict(trial.best_weights)
