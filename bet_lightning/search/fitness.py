@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bet_lightning.search.profile import PopularityProfile
 
-_CHUNK = 1024  # actions scored at once without gradients
+_CHUNK = 64  # actions scored at once without gradients: activations stay in cache
 
 
 def _mlp(*widths: int, last_activation: bool = True) -> nn.Sequential:
@@ -82,12 +82,12 @@ class FitnessPredictor(nn.Module):
 
     def _pool(self, sums: Tensor, counts: Tensor) -> Tensor:
         """Sums (b, max_size, width) and counts (b, max_size) of the sets to action vectors (b, set_width)."""
-        means = (sums / counts.clamp(min=1).unsqueeze(2)).float()
-        sizes = self.relative_sizes.expand(len(counts), -1).unsqueeze(2)
-        present = (counts > 0).float().unsqueeze(2)
-        vectors = self.mu(torch.cat([means, sizes], dim=2)) * present
-        pooled: Tensor = vectors.sum(1) / present.sum(1).clamp(min=1)
-        return pooled
+        action, size = (counts > 0).nonzero(as_tuple=True)  # empty sets, most of them, cost nothing
+        means = (sums[action, size] / counts[action, size].unsqueeze(1)).float()
+        vectors = self.mu(torch.cat([means, self.relative_sizes[size].unsqueeze(1)], dim=1))
+        pooled = vectors.new_zeros(len(counts), vectors.shape[1]).index_add(0, action, vectors)
+        means_of_sets: Tensor = pooled / (counts > 0).sum(1, keepdim=True).clamp(min=1)
+        return means_of_sets
 
     def encode(self, user_counts: Tensor, item_counts: Tensor) -> Tensor:
         """Action vectors h_a of BET's actions.

@@ -9,11 +9,11 @@ from torch import Tensor
 from bet_lightning.budget import allocate
 from bet_lightning.search.action import ActionBatch
 from bet_lightning.search.distributions import DISTRIBUTIONS, MIN_RELATIVE_SHAPE
+from bet_lightning.search.quantiles import quantile_counts
 
 Realization = Literal["quantile", "draws"]
 
-_BISECTIONS = 60
-_CHUNK = 1024  # actions realised at once, which bounds temporaries to a few MB
+_CHUNK = 256  # actions realised at once: temporaries stay in cache
 
 
 class BoundedSampler:
@@ -101,59 +101,3 @@ class BoundedSampler:
         ]
         both = torch.cat(counts).view(len(kinds), 2, self.max_size)
         return both[:, 0], both[:, 1]
-
-
-def quantile_counts(
-    kinds: Tensor, shapes: Tensor, num_rows: Tensor, caps: Tensor, *, min_size: int, max_size: int
-) -> Tensor:
-    """Histograms of the sizes that follow a distribution's quantiles and sum to a cap.
-
-    With draws scaled by s and rounded, ``num_rows * P(s x > d - 1/2)`` rows have at least size d. The scale at which
-    these tails sum to the cap is found by bisection, tails are floored, and what is left goes to the largest
-    remainders.
-
-    Args:
-        kinds: (b,) int64 indices into ``DISTRIBUTIONS``.
-        shapes: (b,) float64.
-        num_rows: (b,) int64.
-        caps: (b,) int64, within ``[min_size, max_size] * num_rows``.
-        min_size: Smallest size of a row.
-        max_size: Largest size of a row.
-
-    Returns:
-        (b, max_size) int64 counts of rows with size 1 to max_size; the sizes of each row of it sum to its cap.
-    """
-    levels = torch.arange(1, max_size + 1, dtype=torch.float64) - 0.5
-    groups = [(d.survival, rows) for k, d in enumerate(DISTRIBUTIONS) if len(rows := torch.where(kinds == k)[0])]
-    rows_double = num_rows.double()[:, None]
-
-    def tails(log_scale: Tensor) -> Tensor:
-        x = levels / torch.exp(log_scale)[:, None]
-        share = torch.empty_like(x)
-        for survival, rows in groups:
-            share[rows] = survival(x[rows], shapes[rows, None])
-        share[:, :min_size] = 1.0
-        return share * rows_double
-
-    lower = torch.full_like(shapes, -700.0)
-    upper = -lower
-    for _ in range(_BISECTIONS):
-        middle = (lower + upper) / 2
-        below = tails(middle).sum(1) <= caps
-        lower, upper = torch.where(below, middle, lower), torch.where(below, upper, middle)
-    real = tails(lower)
-    tail = real.floor().long()
-    left = caps - tail.sum(1)
-    remainder = real - tail
-    by_remainder = remainder.argsort(dim=1, descending=True, stable=True)
-    promoted = torch.minimum(left, (remainder > 0).sum(1))
-    tail.scatter_add_(1, by_remainder, (torch.arange(max_size) < promoted[:, None]).long())
-    left = left - promoted
-    if left.any():  # a distribution so narrow that no scale comes closer: promote the smallest rows
-        above = num_rows
-        for level in range(max_size):
-            added = torch.minimum(left, above - tail[:, level])
-            tail[:, level] += added
-            left -= added
-            above = tail[:, level]
-    return tail - torch.nn.functional.pad(tail[:, 1:], (0, 1))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from bet_lightning.budget import Budget
 from bet_lightning.search import BoundedSampler, Realization
 from bet_lightning.search.distributions import DISTRIBUTIONS, SizeDistribution
-from bet_lightning.search.sampler import quantile_counts
+from bet_lightning.search.quantiles import quantile_counts
 
 
 def generator(seed: int = 0) -> torch.Generator:

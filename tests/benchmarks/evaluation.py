@@ -1,0 +1,75 @@
+"""Full ranking with metrics against torch_geometric's example and the bare product and top-k."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from bet_lightning.backbones import Backbone, LightGCN, NeuMF
+from bet_lightning.modules import RecommenderModule
+from tests.benchmarks.data import Bench
+from tests.benchmarks.measure import Row, Work, compare
+
+K = 20
+BLOCK = 1024  # users at once
+
+
+def evaluate(module: RecommenderModule, bench: Bench) -> dict[str, float]:
+    """Rank all items for all users and average the metrics, as validation does."""
+    module.encoded = None
+    module.metrics.reset()
+    for batch in bench.all_users(BLOCK):
+        top = module.rank(batch, K)
+        module.metrics.update(top.items, batch.target_rows, batch.target_items, module.network.num_items)
+    return {name: float(value) for name, value in module.metrics.compute().items()}
+
+
+def example_loop(users: Tensor, items: Tensor, bench: Bench) -> float:
+    """Recall as torch_geometric's LightGCN example computes it: a dense truth matrix a block."""
+    total, count = 0.0, 0
+    for batch in bench.all_users(BLOCK):
+        logits = users[batch.users] @ items.T
+        logits[batch.seen_rows, batch.seen_items] = float("-inf")
+        truth = torch.zeros_like(logits, dtype=torch.bool)
+        truth[batch.target_rows, batch.target_items] = True
+        hits = truth.gather(1, logits.topk(K, dim=-1).indices)
+        total += float((hits.sum(1) / truth.sum(1).clamp(min=1e-6)).sum())
+        count += len(batch.users)
+    return total / count
+
+
+def ranking(bench: Bench, make: type[Backbone], d: int, threads: int) -> list[Row]:
+    """Full ranking of all users for one backbone."""
+    module = RecommenderModule(lambda edges: make(edges, d), ks=(K,))
+    module.build(bench.data.dataset.train)
+    rivals: dict[str, Work] = {}
+    floor: Work | None = None
+    if make is LightGCN:
+        users, items = module.network.encode()
+        blocks = [batch.users for batch in bench.all_users(BLOCK)]
+
+        def floor() -> None:
+            for block in blocks:
+                torch.topk(users[block] @ items.T, K, dim=1)
+
+        rivals["torch_geometric's example"] = lambda: example_loop(users, items, bench)
+        expected, found = example_loop(users, items, bench), evaluate(module, bench)[f"recall@{K}"]
+        if abs(expected - found) > 1e-6:
+            raise AssertionError(f"ours ranks to recall {found}, the example to {expected}")
+    return compare(
+        f"full ranking, {make.__name__}",
+        lambda: evaluate(module, bench),
+        rivals,
+        floor=floor,
+        d=d,
+        batch=BLOCK,
+        threads=threads,
+        rounds=min(3, bench.rounds),
+        units=sum(len(batch.users) for batch in bench.all_users(BLOCK)),
+    )
+
+
+def run(bench: Bench, threads: int) -> Iterator[list[Row]]:
+    """All benchmarks of evaluation."""
+    yield ranking(bench, LightGCN, 64, threads)
+    yield ranking(bench, NeuMF, 64, threads)
