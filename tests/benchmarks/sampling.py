@@ -110,13 +110,13 @@ def scale(bench: Bench, threads: int) -> list[Row]:
     for num_rows in SCALES:
         users, items = binned_profile(num_rows // 2), binned_profile(num_rows - num_rows // 2)
         rows += compare(
-            f"draw and score 2000 actions, {num_rows:.0e} rows",
-            lambda users=users, items=items: draw_and_score(users, items, 2000),
+            f"draw and score 500 actions, {num_rows:.0e} rows",
+            lambda users=users, items=items: draw_and_score(users, items, 500),
             {},
             d=MAX_SIZE,
             threads=threads,
             rounds=min(3, bench.rounds),
-            units=2000,
+            units=500,
         )
     return rows
 

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from bet_lightning.budget import Budget
 from bet_lightning.search import BoundedSampler, Realization
 from bet_lightning.search.distributions import DISTRIBUTIONS, SizeDistribution
-from bet_lightning.search.quantiles import quantile_counts
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -74,23 +73,6 @@ def test_survival_inverts_quantile(distribution: SizeDistribution) -> None:
     x = distribution.quantile(u, shape)
     assert (x.diff() > 0).all()
     torch.testing.assert_close(1 - distribution.survival(x, shape), u)
-
-
-@pytest.mark.parametrize("kind", range(len(DISTRIBUTIONS)))
-def test_draws_converge_to_quantiles(kind: int) -> None:
-    num_rows, cap, max_size = 100_000, 800_000, 32
-    shape = torch.tensor([0.4 * DISTRIBUTIONS[kind].max_shape], dtype=torch.float64)
-    counts = quantile_counts(
-        torch.tensor([kind]), shape, torch.tensor([num_rows]), torch.tensor([cap]), min_size=1, max_size=max_size
-    )[0]
-    draws = DISTRIBUTIONS[kind].quantile(torch.rand(num_rows, generator=generator(), dtype=torch.float64), shape)
-    low, high = 0.0, 1e6
-    for _ in range(60):  # the scale at which rounded draws spend the cap
-        scale = (low + high) / 2
-        rounded = (draws * scale).round().clamp(1, max_size).long()
-        low, high = (scale, high) if rounded.sum() <= cap else (low, scale)
-    expected = torch.bincount(rounded, minlength=max_size + 1)[1:]
-    assert (counts - expected).abs().sum() / (2 * num_rows) < 0.01
 
 
 def test_infeasible_cap() -> None:

@@ -1,0 +1,38 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import __main__ as benchmarks
+from tests.benchmarks import probes
+from tests.benchmarks.measure import paired
+
+DATA_DIR = os.environ.get("BET_DATA_DIR", "")
+needs_data = pytest.mark.skipif(
+    not (Path(DATA_DIR) / "lastfm").is_dir() or not DATA_DIR, reason="BET_DATA_DIR does not name a folder with lastfm"
+)
+
+
+def test_medians_of_paired_runs() -> None:
+    calls: list[str] = []
+    medians = paired({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
+    assert calls == ["a", "b"] * 3  # a warm-up, then in turns
+    assert set(medians) == {"a", "b"} and min(medians.values()) >= 0
+
+
+@needs_data
+def test_every_benchmark_runs(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    arguments = ["--data", "lastfm", "--data-dir", DATA_DIR, "--threads", "1", "--rounds", "1", "--json", str(path)]
+    rows = benchmarks.main(arguments)
+    assert {"adjacency", "LightGCN step", "NGCF step", "NeuMF step", "MF epoch"} <= {row.name for row in rows}
+    saved = json.loads(path.read_text())["rows"]
+    keys = {"name", "d", "batch", "threads", "ours_s", "rival", "rival_s", "ratio", "floor_s", "peak_memory_mb"}
+    assert len(saved) == len(rows) and all(keys <= row.keys() and row["ours_s"] > 0 for row in saved)
+
+
+@needs_data
+def test_the_study_of_probes_runs() -> None:
+    found = probes.main(["--data-dir", DATA_DIR, "--actions", "3", "--epochs", "1", "--max-size", "16"])
+    assert len(found) == 15 and all(-1 <= rho <= 1 for rho in found.values())
