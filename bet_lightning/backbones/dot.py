@@ -37,9 +37,14 @@ class DotProductBackbone(Backbone):
             ``(num_rows, width)`` float32.
         """
 
+    def ego(self) -> Tensor:
+        """Return the masked table that is propagated, ``(num_rows, max_size)``, or narrower where that is the same."""
+        table: Tensor = self.table()()
+        return table
+
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return final vectors ``(r, width)`` and ego rows ``(r, max_size)`` of ``rows``, ``(r,)`` int64."""
-        ego = self.table()()
+        ego = self.ego()
         final = self.propagate(ego)
         return torch.nn.functional.embedding(rows, final), torch.nn.functional.embedding(rows, ego)
 
@@ -53,7 +58,7 @@ class DotProductBackbone(Backbone):
     @torch.no_grad()
     def encode(self) -> Factors:
         """Return the final vectors of all users and items."""
-        final = self.propagate(self.table()())
+        final = self.propagate(self.ego())
         return Factors(final[: self.num_users], final[self.num_users :])
 
     @torch.no_grad()

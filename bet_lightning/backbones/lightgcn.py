@@ -46,6 +46,10 @@ class LightGCN(DotProductBackbone):
         """Draw the table from N(0, init_std²)."""
         fill_normal(self.table().weight, self.init_std, generator)
 
+    def ego(self) -> Tensor:
+        """Return the masked table up to the largest size: columns propagate independently."""
+        return self.table().narrow()
+
     def propagate(self, ego: Tensor) -> Tensor:
         """Return the mean of the layers 0 to ``num_layers``."""
         return self.graph.propagate(ego, self.num_layers)
@@ -55,5 +59,5 @@ class LightGCN(DotProductBackbone):
         block = self.graph.cut(rows) if self.num_layers else None
         if block is None:
             return super().gather(rows)
-        final, ego = self.graph.propagate_rows(self.table()(), self.num_layers, block)
+        final, ego = self.graph.propagate_rows(self.ego(), self.num_layers, block)
         return functional.embedding(block.positions, final), functional.embedding(block.positions, ego)

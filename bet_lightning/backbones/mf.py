@@ -32,11 +32,15 @@ class MF(DotProductBackbone):
         """Draw the table from N(0, init_std²)."""
         fill_normal(self.table().weight, self.init_std, generator)
 
+    def ego(self) -> Tensor:
+        """Return the masked table up to the largest size: columns beyond add nothing to a dot product."""
+        return self.table().narrow()
+
     def propagate(self, ego: Tensor) -> Tensor:
         """Return the table: there is nothing to propagate."""
         return ego
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Mask the batch's rows only: no other row matters."""
-        ego = self.table()(rows)
+        ego = self.table().narrow(rows)
         return ego, ego

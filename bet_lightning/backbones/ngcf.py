@@ -90,6 +90,7 @@ class NGCF(DotProductBackbone):
     def _layer(self, index: int, neighbours: Tensor, hidden: Tensor) -> Tensor:
         """Output of a layer from its input and the input's product with the graph, ``(r, max_size)`` each."""
         sum_layer, product_layer = self.sum_layers[index], self.product_layers[index]
-        messages = sum_layer(neighbours + hidden) + product_layer(neighbours * hidden)
-        messages = functional.leaky_relu(messages, self.negative_slope)
+        messages = sum_layer(neighbours + hidden).add_(product_layer(neighbours * hidden))
+        # In place: its gradient follows from the output's sign.
+        messages = functional.leaky_relu(messages, self.negative_slope, inplace=self.negative_slope > 0)
         return dropout(messages, self.message_dropout, self.training)

@@ -95,7 +95,9 @@ class _SymmetricProduct(torch.autograd.Function):
         ctx.matrix = matrix
         # Sparse products exist in full precision only, so autocast must not touch them.
         with torch.autocast(x.device.type, enabled=False):
-            return matrix @ x
+            if x.device.type != "cpu" or x.shape[1] <= 2 * BLOCK_COLUMNS:
+                return matrix @ x
+            return torch.cat([matrix @ block.contiguous() for block in x.split(BLOCK_COLUMNS, dim=1)], dim=1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:

@@ -71,9 +71,27 @@ class MaskedEmbedding(nn.Module):
         Returns:
             ``(b, max_size)`` float32, or ``(num_rows, max_size)`` if ``rows`` is None.
         """
-        values: Tensor = self.weight if rows is None else nn.functional.embedding(rows, self.weight)
+        return self._masked(rows, self.max_size)
+
+    def narrow(self, rows: Tensor | None = None) -> Tensor:
+        """Return the same without the last columns that no row of the table uses.
+
+        For backbones that treat columns independently: under a small budget work falls with the largest size.
+
+        Returns:
+            ``(b, width)`` or ``(num_rows, width)``, width being the largest size, at least 1. On an accelerator
+            the host would have to wait for the largest size: there all columns are returned.
+        """
+        on_host = self.sizes.device.type == "cpu"
+        return self._masked(rows, max(1, int(self.sizes.max())) if on_host else self.max_size)
+
+    def _masked(self, rows: Tensor | None, width: int) -> Tensor:
+        weight = self.weight[:, :width]
+        values = weight if rows is None else nn.functional.embedding(rows, weight)
         sizes = self.sizes if rows is None else self.sizes[rows]
-        columns = torch.arange(self.max_size, dtype=sizes.dtype, device=sizes.device)
+        if sizes.device.type == "cpu" and sizes.numel() and int(sizes.min()) >= width:
+            return values
+        columns = torch.arange(width, dtype=sizes.dtype, device=sizes.device)
         # Filled, not multiplied: a masked entry is zero even where the full table holds inf or nan.
         return values.masked_fill(columns >= sizes.unsqueeze(-1), 0.0)
 

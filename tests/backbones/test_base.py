@@ -128,3 +128,22 @@ def test_refuses_wrong_sizes_and_shapes(edges: Edges) -> None:
         NeuMF(edges, max_size=4).set_sizes(torch.full((16,), 9))
     with pytest.raises(ValueError, match="edges must have users and items, got 0 and 9"):
         MF(edges._replace(num_users=0))
+
+
+@pytest.mark.parametrize("backbone", [LightGCN, MF])
+def test_narrow_tables_score_the_same(edges: Edges, triplets: Triplets, backbone: type[LightGCN | MF]) -> None:
+    sizes = torch.arange(16) % 3
+    wide, narrow = backbone(edges, max_size=40), backbone(edges, max_size=2)
+    narrow.table().weight.data.copy_(wide.table().weight.data[:, :2])
+    results = []
+    for model in (wide, narrow):
+        model.set_sizes(sizes)
+        pos_scores, neg_scores, penalty = model(*triplets)
+        ((neg_scores - pos_scores).exp().sum() + penalty).backward()
+        results.append((pos_scores, neg_scores, penalty, model.score(model.encode(), torch.arange(7))))
+        assert model.encode().users.shape[1] == 2
+    for mine, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(mine, theirs)
+    assert wide.table().weight.grad is not None and narrow.table().weight.grad is not None
+    torch.testing.assert_close(wide.table().weight.grad[:, :2], narrow.table().weight.grad)
+    assert not wide.table().weight.grad[:, 2:].any()

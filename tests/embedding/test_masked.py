@@ -110,3 +110,18 @@ def test_repr() -> None:
     table = make_table()
     table.set_sizes(SIZES)
     assert str(table) == "MaskedEmbedding(6, max_size=4, used=14)"
+
+
+@pytest.mark.parametrize("sizes", [[3, 0, 1], [2, 2, 2], [0, 0, 0], [5, 5, 5], [5, 1, 2]])
+def test_narrow_leaves_out_unused_columns(sizes: list[int]) -> None:
+    table = MaskedEmbedding(3, 5)
+    torch.nn.init.normal_(table.weight)
+    table.set_sizes(torch.tensor(sizes))
+    width = max(1, *sizes)
+    rows = torch.tensor([2, 0, 2])
+    assert table.narrow().equal(table()[:, :width])
+    assert table.narrow(rows).equal(table(rows)[:, :width])
+    weight = torch.randn(3, width)
+    (grad,) = torch.autograd.grad((table.narrow() * weight).sum(), table.weight)
+    (expected,) = torch.autograd.grad((table()[:, :width] * weight).sum(), table.weight)
+    assert grad.equal(expected)
