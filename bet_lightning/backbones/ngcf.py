@@ -12,6 +12,7 @@ from bet_lightning.backbones.dot import DotProductBackbone
 from bet_lightning.backbones.dropout import dropout
 from bet_lightning.backbones.graph import Edges, NormalizedGraph
 from bet_lightning.backbones.initialization import fill_linear, fill_xavier
+from bet_lightning.backbones.ngcf_layer import ngcf_layer
 
 
 class NGCF(DotProductBackbone):
@@ -32,7 +33,7 @@ class NGCF(DotProductBackbone):
         negative_slope: Slope of LeakyReLU below zero (default: 0.2).
 
     Raises:
-        ValueError: If ``num_layers`` or ``message_dropout`` is out of range.
+        ValueError: If ``num_layers``, ``message_dropout`` or ``negative_slope`` is out of range.
     """
 
     rebuilds_rows: ClassVar[bool] = True
@@ -50,6 +51,8 @@ class NGCF(DotProductBackbone):
             raise ValueError(f"num_layers must be at least 1, got {num_layers}")
         if not 0 <= message_dropout < 1:
             raise ValueError(f"message_dropout must be in [0, 1), got {message_dropout}")
+        if negative_slope < 0:
+            raise ValueError(f"negative_slope must not be negative, got {negative_slope}")
         self.num_layers = num_layers
         self.message_dropout = message_dropout
         self.negative_slope = negative_slope
@@ -89,8 +92,7 @@ class NGCF(DotProductBackbone):
 
     def _layer(self, index: int, neighbours: Tensor, hidden: Tensor) -> Tensor:
         """Output of a layer from its input and the input's product with the graph, ``(r, max_size)`` each."""
-        sum_layer, product_layer = self.sum_layers[index], self.product_layers[index]
-        messages = sum_layer(neighbours + hidden).add_(product_layer(neighbours * hidden))
-        # In place: its gradient follows from the output's sign.
-        messages = functional.leaky_relu(messages, self.negative_slope, inplace=self.negative_slope > 0)
+        sum_layer, product_layer = cast(nn.Linear, self.sum_layers[index]), cast(nn.Linear, self.product_layers[index])
+        weight = torch.cat([sum_layer.weight, product_layer.weight], dim=1).T
+        messages = ngcf_layer(neighbours, hidden, weight, sum_layer.bias + product_layer.bias, self.negative_slope)
         return dropout(messages, self.message_dropout, self.training)
