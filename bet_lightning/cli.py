@@ -3,13 +3,13 @@
 import logging
 import os
 import sys
-import traceback
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from jsonargparse import ArgumentError
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
@@ -18,6 +18,7 @@ from rich.logging import RichHandler
 
 from bet_lightning import __version__, backbones, baselines, data, modules  # noqa: F401  (class names in configs)
 from bet_lightning.callbacks import PredictionWriter, SearchProgressBar
+from bet_lightning.errors import one_line
 from bet_lightning.report import print_results
 from bet_lightning.results import read_summary, write_json
 
@@ -66,13 +67,20 @@ class BETCLI(LightningCLI):
         parser.add_lightning_class_args(PredictionWriter, "predictions")
 
     def before_instantiate_classes(self) -> None:
-        """Name the run folder after the config file, and move an older run of that name aside."""
+        """Name the run folder after the config file."""
         config = self.config[self.subcommand]
         if config.trainer.default_root_dir is None:
             stem = Path(str(config.config[0])).stem if config.config else "bet"
             config.trainer.default_root_dir = f"runs/{stem}"
-        if self.subcommand == "fit" and not config.ckpt_path and not config.trainer.fast_dev_run:
-            _move_aside(Path(config.trainer.default_root_dir))
+
+    def before_fit(self) -> None:
+        """Move an older run of that name aside, once the data is known to be good."""
+        config = self.config["fit"]
+        if config.ckpt_path or config.trainer.fast_dev_run or self.trainer.global_rank > 0:
+            return
+        self.datamodule.prepare_data()
+        self.datamodule.setup("fit")
+        _move_aside(self._folder)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Make the trainer; its numbers always go to CSV files too."""
@@ -188,20 +196,8 @@ def main(args: ArgsType = None) -> None:
             },
             args=args,
         )
-    except (ValueError, FileNotFoundError, ArgumentError) as error:
+    except (ValueError, FileNotFoundError, ArgumentError, MisconfigurationException) as error:
         if debug:
             raise
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
-
-
-def _one_line(error: BaseException) -> str:
-    """The message of this package's own error behind a parser's, else the parser's without its echo of the value."""
-    cause: BaseException | None = error
-    while cause is not None:
-        frames = traceback.extract_tb(cause.__traceback__)
-        raised_here = frames and f"{os.sep}bet_lightning{os.sep}" in frames[-1].filename
-        if raised_here and isinstance(cause, (ValueError, FileNotFoundError)):
-            return str(cause)
-        cause = cause.__cause__ or cause.__context__
-    return " ".join(line.strip() for line in str(error).splitlines() if "Given value: Namespace" not in line)

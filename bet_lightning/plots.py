@@ -49,7 +49,8 @@ def plot_sizes(folder: Path, summary: dict[str, Any]) -> Figure:
             axis.plot(side.sort(descending=True).values, label=result["name"], drawstyle="steps-post")
     for axis, side_name in ((users, "users"), (items, "items")):
         axis.set(xlabel=f"{side_name}, largest size first", ylabel="parameters a row", yscale="log")
-        axis.legend(frameon=False)
+        if axis.lines:
+            axis.legend(frameon=False)
     return figure
 
 

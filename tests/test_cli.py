@@ -124,6 +124,15 @@ def test_an_older_run_is_moved_aside(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "summary.json").is_file()
 
 
+def test_a_mistake_leaves_an_older_run_where_it_is(tmp_path: Path) -> None:
+    config = str(write_config(tmp_path, "run", num_iterations=0))
+    main(["fit", "--config", config])
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", config, "--data.init_args.path=none.csv"])
+    assert (tmp_path / "run" / "summary.json").is_file()
+    assert not (tmp_path / "run.1").exists()
+
+
 def test_fitness_predictor_from_actions(finished_run: Path, tmp_path: Path) -> None:
     arguments = [
         "--config",
@@ -165,6 +174,9 @@ def test_shipped_configs_start(path: Path, tmp_path: Path) -> None:
         (["--model.init_args.l2=-1"], "model.l2 must not be negative, got -1"),
         (["--model.init_args.ks=[500]"], "model.ks must not exceed the 90 items"),
         (["--trainer.max_epochs=many"], "max_epochs"),
+        (["--trainer.devices=0"], "devices"),
+        (["--data.init_args.nme=gowalla"], "data: Option 'nme' is not accepted"),
+        (["--model.init_args.backbone.init_args.max_sze=8"], "model.backbone: Option 'max_sze' is not accepted"),
     ],
 )
 def test_wrong_input_is_one_line_and_code_2(
