@@ -182,7 +182,7 @@ def results_table(summary: Summary, stage: str) -> Table:
     shown = [result for result in summary["results"] if result.get(stage)]
     names = list(shown[0][stage]) if shown else []
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
-    for column in ("table", "params", "bytes", *names, "seconds"):
+    for column in ("table", "params", "bytes", *names, "s"):
         # recall and its cut-off on two lines, so that the table fits a terminal of 80 columns
         table.add_column(column.replace("@", "\n@"), justify="left" if column == "table" else "right", no_wrap=True)
     for result in shown:
