@@ -1,0 +1,71 @@
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from bet_lightning.plots import plot_run
+from bet_lightning.results import (
+    read_popularity,
+    read_summary,
+    results_table,
+    table_bytes,
+    write_json,
+    write_popularity,
+    write_text,
+)
+from bet_lightning.search import PopularityProfile
+
+
+def test_bytes_are_values_and_a_size_for_every_row() -> None:
+    assert table_bytes(100, num_rows=20, max_size=8) == 100 * 4 + 20
+    assert table_bytes(100, num_rows=20, max_size=300) == 100 * 4 + 2 * 20
+    assert table_bytes(160, num_rows=20, max_size=8) == 160 * 4  # a full table needs no sizes
+
+
+def test_popularity_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    users = PopularityProfile.from_frequency(torch.tensor([3, 1, 3, 0]))
+    items = PopularityProfile.from_frequency(torch.tensor([5]))
+    write_popularity(tmp_path, users, items)
+    for wrote, read in zip((users, items), read_popularity(tmp_path), strict=True):
+        assert read.frequency.equal(wrote.frequency) and read.starts.equal(wrote.starts)
+    (tmp_path / "popularity.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"popularity\.json: not the popularity file of a run"):
+        read_popularity(tmp_path)
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.txt"
+    write_text(path, "old")
+    write_text(path, "new")
+    assert path.read_text() == "new"
+    assert [each.name for each in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_no_summary_yet(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"summary\.json: no finished run here, run `fit` first"):
+        read_summary(tmp_path)
+
+
+def test_table_fits_a_terminal_of_80_columns() -> None:
+    metrics = {f"{measure}@{k}": 0.1 for measure in ("recall", "ndcg") for k in (5, 10, 20)}
+    row = {"name": "two_numbers", "params": 618_688, "bytes": 2_474_752, "valid": metrics, "test": {}, "seconds": 181.0}
+    summary = {
+        "dataset": {"name": "ml-1m"},
+        "backbone": "LightGCN",
+        "d_max": 64,
+        "budget": {"params": 61_868, "keep_ratio": 0.1},
+        "results": [row],
+    }
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(results_table(summary, "valid"))
+    text = console.export_text()
+    (line,) = (line.split() for line in text.splitlines() if "two_numbers" in line)
+    assert line == ["two_numbers", "618,688", "2.47", "MB", *["0.1000"] * 6, "181"]
+    assert results_table(summary, "test").row_count == 0  # not tested yet
+
+
+def test_plots_of_a_run_without_a_search(tmp_path: Path) -> None:
+    write_json(tmp_path / "summary.json", {"dataset": {"users": 2}, "results": []})
+    assert [path.name for path in plot_run(tmp_path)] == ["sizes.png"]
