@@ -101,7 +101,9 @@ class NeuMF(Backbone):
         gmf, mlp = self.table(0)(), self.table(1)()
         mlp_users, mlp_items = self._first_layer(mlp[: self.num_users], mlp[self.num_users :])
         gmf_weight, _ = self._output_weights()
-        return NeuMFFactors(gmf[: self.num_users] * gmf_weight, gmf[self.num_users :], mlp_users, mlp_items)
+        # A copy: a table without a shorter row would otherwise be handed out itself.
+        gmf_items = gmf[self.num_users :].clone()
+        return NeuMFFactors(gmf[: self.num_users] * gmf_weight, gmf_items, mlp_users, mlp_items)
 
     @torch.no_grad()
     def score(self, encoded: NeuMFFactors, users: Tensor) -> Tensor:

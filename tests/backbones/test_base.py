@@ -147,3 +147,14 @@ def test_narrow_tables_score_the_same(edges: Edges, triplets: Triplets, backbone
     assert wide.table().weight.grad is not None and narrow.table().weight.grad is not None
     torch.testing.assert_close(wide.table().weight.grad[:, :2], narrow.table().weight.grad)
     assert not wide.table().weight.grad[:, 2:].any()
+
+
+@pytest.mark.parametrize("factory", BACKBONES)
+def test_encoded_tables_do_not_follow_the_weights(factory: Factory, edges: Edges) -> None:
+    backbone = factory(edges, max_size=6)  # full: no row is masked
+    encoded = backbone.encode()
+    before = backbone.score(encoded, torch.arange(7)).clone()
+    with torch.no_grad():
+        for index in range(len(backbone.tables)):
+            backbone.table(index).weight.add_(1.0)
+    assert backbone.score(encoded, torch.arange(7)).equal(before)
