@@ -13,7 +13,6 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
-from pytorch_lightning.utilities import rank_zero_only
 from rich.logging import RichHandler
 
 from bet_lightning import __version__, backbones, baselines, data, modules  # noqa: F401  (class names in configs)
@@ -136,7 +135,6 @@ class BETCLI(LightningCLI):
         return Path(self.trainer.default_root_dir)
 
 
-@rank_zero_only
 def _move_aside(folder: Path) -> None:
     """Rename an existing run folder to the first free ``name.N``: a new run never overwrites an old one."""
     if not (folder / "config.yaml").exists() or "LOCAL_RANK" in os.environ:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bet_lightning.backbones.dot import DotProductBackbone, Factors
+from bet_lightning.backbones.dot import DotProductBackbone
 from bet_lightning.backbones.graph import Edges
 from bet_lightning.backbones.initialization import fill_normal
 
@@ -37,15 +37,10 @@ class MF(DotProductBackbone):
         return self.table().narrow()
 
     def propagate(self, ego: Tensor) -> Tensor:
-        """Return the table: there is nothing to propagate."""
-        return ego
+        """Return a copy of the table: there is nothing to propagate, and final vectors must not follow the weights."""
+        return ego.clone()
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Mask the batch's rows only: no other row matters."""
         ego = self.table().narrow(rows)
         return ego, ego
-
-    @torch.no_grad()
-    def encode(self) -> Factors:
-        """Return a copy of the rows: a table without a shorter row would otherwise be handed out itself."""
-        return Factors(*(side.clone() for side in super().encode()))

@@ -101,7 +101,7 @@ class NeuMF(Backbone):
         gmf, mlp = self.table(0)(), self.table(1)()
         mlp_users, mlp_items = self._first_layer(mlp[: self.num_users], mlp[self.num_users :])
         gmf_weight, _ = self._output_weights()
-        # A copy: a table without a shorter row would otherwise be handed out itself.
+        # A copy: what is encoded must not follow the weights, and an unmasked table is the weight itself.
         gmf_items = gmf[self.num_users :].clone()
         return NeuMFFactors(gmf[: self.num_users] * gmf_weight, gmf_items, mlp_users, mlp_items)
 

@@ -80,7 +80,7 @@ class NGCF(DotProductBackbone):
         block = self.graph.cut(rows)
         if block is None:
             return super().gather(rows)
-        hidden = self.table()()
+        hidden = self.ego()
         outputs = []
         for layer in range(self.num_layers - 1):
             outputs.append(functional.embedding(block.rows, hidden))

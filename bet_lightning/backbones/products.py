@@ -87,6 +87,14 @@ def product_rows(block: RowBlock, x: Tensor) -> tuple[Tensor, Tensor]:
     return cast(tuple[Tensor, Tensor], _ProductRows.apply(x, block))  # type: ignore[no-untyped-call]
 
 
+def _horner(matrix: Tensor, x: Tensor, degree: int) -> Tensor:
+    r"""Return :math:`\sum_{l=0}^{degree} A^l x` by :math:`x + A(x + A(x + \dots))`."""
+    hidden = x
+    for _ in range(degree):
+        hidden = torch.addmm(x, matrix, hidden)
+    return hidden
+
+
 class _SymmetricProduct(torch.autograd.Function):
     """``matrix @ x``; the matrix is kept as an attribute because it is a constant, not an activation."""
 
@@ -118,9 +126,7 @@ class _MeanPropagation(torch.autograd.Function):
             for start in range(0, x.shape[1], BLOCK_COLUMNS):
                 columns = slice(start, start + BLOCK_COLUMNS)
                 ego = x[:, columns].contiguous()
-                hidden = ego
-                for _ in range(num_layers - 1):
-                    hidden = torch.addmm(ego, matrix, hidden)
+                hidden = _horner(matrix, ego, num_layers - 1)
                 # The division by L + 1 rides on the last product.
                 out[:, columns] = torch.addmm(ego, matrix, hidden, beta=scale, alpha=scale)
         return out
@@ -143,9 +149,7 @@ class _MeanPropagationRows(torch.autograd.Function):
             for start in range(0, x.shape[1], BLOCK_COLUMNS):
                 columns = slice(start, start + BLOCK_COLUMNS)
                 ego = x[:, columns].contiguous()
-                hidden = ego
-                for _ in range(num_layers - 1):
-                    hidden = torch.addmm(ego, matrix, hidden)
+                hidden = _horner(matrix, ego, num_layers - 1)
                 rows = ego_rows[:, columns].contiguous()
                 out[:, columns] = torch.addmm(rows, block.matrix, hidden, beta=scale, alpha=scale)
         return out, ego_rows
@@ -160,10 +164,7 @@ class _MeanPropagationRows(torch.autograd.Function):
             for start in range(0, out.shape[1], BLOCK_COLUMNS):
                 columns = slice(start, start + BLOCK_COLUMNS)
                 first = transposed @ grad_rows[:, columns].contiguous()
-                hidden = first
-                for _ in range(ctx.num_layers - 1):
-                    hidden = torch.addmm(first, ctx.matrix, hidden)
-                out[:, columns] = hidden
+                out[:, columns] = _horner(ctx.matrix, first, ctx.num_layers - 1)
         out.index_add_(0, ctx.block.rows, grad_rows.add_(grads[1]))
         return out, None, None, None
 

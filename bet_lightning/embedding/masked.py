@@ -69,7 +69,8 @@ class MaskedEmbedding(nn.Module):
             rows: ``(b,)`` int64 row numbers, repeats allowed; all rows if None.
 
         Returns:
-            ``(b, max_size)`` float32, or ``(num_rows, max_size)`` if ``rows`` is None.
+            ``(b, max_size)`` float32, or ``(num_rows, max_size)`` if ``rows`` is None. Not to be written to: without
+            a row to mask it is the weight itself.
         """
         return self._masked(rows, self.max_size)
 

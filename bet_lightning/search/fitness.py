@@ -82,11 +82,12 @@ class FitnessPredictor(nn.Module):
 
     def _pool(self, sums: Tensor, counts: Tensor) -> Tensor:
         """Sums (b, max_size, width) and counts (b, max_size) of the sets to action vectors (b, set_width)."""
-        action, size = (counts > 0).nonzero(as_tuple=True)  # empty sets, most of them, cost nothing
+        present = counts > 0
+        action, size = present.nonzero(as_tuple=True)  # empty sets, most of them, cost nothing
         means = (sums[action, size] / counts[action, size].unsqueeze(1)).float()
         vectors = self.mu(torch.cat([means, self.relative_sizes[size].unsqueeze(1)], dim=1))
         pooled = vectors.new_zeros(len(counts), vectors.shape[1]).index_add(0, action, vectors)
-        means_of_sets: Tensor = pooled / (counts > 0).sum(1, keepdim=True).clamp(min=1)
+        means_of_sets: Tensor = pooled / present.sum(1, keepdim=True).clamp(min=1)
         return means_of_sets
 
     def encode(self, user_counts: Tensor, item_counts: Tensor) -> Tensor:

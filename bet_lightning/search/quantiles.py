@@ -59,13 +59,13 @@ class _Tails:
         self.kinds, self.shapes, self.num_rows = kinds, shapes, num_rows
         self.min_size, self.max_size = min_size, max_size
         self.levels = torch.arange(1, max_size + 1, dtype=torch.float64) - 0.5
+        self.counts = torch.bincount(kinds, minlength=len(DISTRIBUTIONS)).tolist()  # actions of each distribution
 
     def __call__(self, log_scale: Tensor) -> Tensor:
         """(b,) logarithms of the scales to (b, max_size) float64."""
         x = self.levels * torch.exp(-log_scale)[:, None]
-        parts = x.split(torch.bincount(self.kinds, minlength=len(DISTRIBUTIONS)).tolist())
-        shapes = self.shapes[:, None].split([len(part) for part in parts])
-        survivals = [d.survival(*each) for d, *each in zip(DISTRIBUTIONS, parts, shapes, strict=True) if len(each[0])]
+        parts = zip(DISTRIBUTIONS, x.split(self.counts), self.shapes[:, None].split(self.counts), strict=True)
+        survivals = [d.survival(part, shapes) for d, part, shapes in parts if len(part)]
         share = torch.cat(survivals)
         share[:, : self.min_size] = 1.0
         return share.mul_(self.num_rows[:, None])
@@ -78,8 +78,8 @@ class _Tails:
     def medians(self) -> Tensor:
         """(b,) median of each action's distribution."""
         half = torch.tensor(0.5, dtype=torch.float64)
-        parts = self.shapes.split(torch.bincount(self.kinds, minlength=len(DISTRIBUTIONS)).tolist())
-        return torch.cat([d.quantile(half, part) for d, part in zip(DISTRIBUTIONS, parts, strict=True)])
+        parts = zip(DISTRIBUTIONS, self.shapes.split(self.counts), strict=True)
+        return torch.cat([d.quantile(half, shapes) for d, shapes in parts])
 
 
 def _solve_scale(tails: _Tails, caps: Tensor) -> Tensor:

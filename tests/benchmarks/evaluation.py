@@ -16,11 +16,9 @@ BLOCK = 1024  # users at once
 
 def evaluate(module: RecommenderModule, bench: Bench) -> dict[str, float]:
     """Rank all items for all users and average the metrics, as validation does."""
-    module.encoded = None
-    module.metrics.reset()
+    module.on_validation_epoch_start()
     for batch in bench.all_users(BLOCK):
-        top = module.rank(batch, K)
-        module.metrics.update(top.items, batch.target_rows, batch.target_items, module.network.num_items)
+        module.validation_step(batch, 0)
     return {name: float(value) for name, value in module.metrics.compute().items()}
 
 

@@ -48,7 +48,7 @@ class Trainer:
         for share in shares:
             self.module.on_validation_epoch_start()
             for batch in self.loaders[share]:
-                self.module._rank_and_count(batch)
+                self.module.validation_step(batch, 0)
             found[share] = quality({name: float(value) for name, value in self.module.metrics.compute().items()})
         self.module.train()
         return found

@@ -1,7 +1,7 @@
 """Training steps of the backbones against peers and against the bare kernels they need."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytorch_lightning as pl
@@ -44,58 +44,55 @@ def lightgcn_floor(backbone: LightGCN, d: int) -> Work:
     return floor
 
 
+def compare_steps(
+    name: str,
+    ours: Backbone,
+    others: Mapping[str, rivals.Step],
+    bench: Bench,
+    d: int,
+    batch: int,
+    threads: int,
+    floor: Work | None = None,
+) -> list[Row]:
+    """Steps on the same batches."""
+    return compare(
+        name,
+        on_batches(rivals.our_step(ours), bench, batch),
+        {rival: on_batches(step, bench, batch) for rival, step in others.items()},
+        floor=floor,
+        d=d,
+        batch=batch,
+        threads=threads,
+        rounds=bench.rounds,
+    )
+
+
 def lightgcn(bench: Bench, d: int, batch: int, threads: int) -> list[Row]:
     """LightGCN with three layers against torch_geometric's and a COO implementation."""
     ours = LightGCN(bench.edges, d)
     on_index, on_csr = (PyGLightGCN(bench.num_rows, d, 3, normalize=normalize) for normalize in (True, False))
-    steps = {
+    others = {
         "torch_geometric, CSR": rivals.pyg_lightgcn_step(on_csr, ours.graph.csr(), ours.num_users),
         "torch_geometric, edge_index": rivals.pyg_lightgcn_step(on_index, bench.edge_index, ours.num_users),
         "COO, six products, plain Adam": rivals.coo_lightgcn_step(LightGCN(bench.edges, d), bench.adjacency),
     }
-    return compare(
-        "LightGCN step",
-        on_batches(rivals.our_step(ours), bench, batch),
-        {name: on_batches(step, bench, batch) for name, step in steps.items()},
-        floor=lightgcn_floor(ours, d),
-        d=d,
-        batch=batch,
-        threads=threads,
-        rounds=bench.rounds,
-    )
+    return compare_steps("LightGCN step", ours, others, bench, d, batch, threads, lightgcn_floor(ours, d))
 
 
 def ngcf(bench: Bench, d: int, batch: int, threads: int) -> list[Row]:
     """NGCF with three layers and message dropout against its straightforward form."""
-    rival = rivals.coo_ngcf_step(NGCF(bench.edges, d), bench.adjacency)
-    return compare(
-        "NGCF step",
-        on_batches(rivals.our_step(NGCF(bench.edges, d)), bench, batch),
-        {"COO, all layers of all rows": on_batches(rival, bench, batch)},
-        d=d,
-        batch=batch,
-        threads=threads,
-        rounds=bench.rounds,
-    )
+    others = {"COO, all layers of all rows": rivals.coo_ngcf_step(NGCF(bench.edges, d), bench.adjacency)}
+    return compare_steps("NGCF step", NGCF(bench.edges, d), others, bench, d, batch, threads)
 
 
 def neumf(bench: Bench, d: int, batch: int, threads: int) -> list[Row]:
     """NeuMF against its straightforward forms."""
     ours = NeuMF(bench.edges, d)
-    steps = {
+    others = {
         "a lookup a side, plain Adam": rivals.plain_neumf_step(NeuMF(bench.edges, d)),
         "whole table masked, plain Adam": rivals.masked_neumf_step(NeuMF(bench.edges, d)),
     }
-    return compare(
-        "NeuMF step",
-        on_batches(rivals.our_step(ours), bench, batch),
-        {name: on_batches(step, bench, batch) for name, step in steps.items()},
-        floor=adam_floor(ours),
-        d=d,
-        batch=batch,
-        threads=threads,
-        rounds=bench.rounds,
-    )
+    return compare_steps("NeuMF step", ours, others, bench, d, batch, threads, adam_floor(ours))
 
 
 def mf_epoch(bench: Bench, d: int, batch: int, threads: int) -> list[Row]:
