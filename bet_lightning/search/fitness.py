@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bet_lightning.search.profile import PopularityProfile
 
-_CHUNK = 64  # actions scored at once without gradients: activations stay in cache
+_CHUNK = 256  # actions scored at once without gradients: activations stay in cache
 
 
 def _mlp(*widths: int, last_activation: bool = True) -> nn.Sequential:
@@ -66,28 +66,34 @@ class FitnessPredictor(nn.Module):
                 nn.init.kaiming_uniform_(module.weight, nonlinearity="leaky_relu", generator=generator)
                 nn.init.zeros_(module.bias)
 
-    def _set_sums(self, side: str, rho: nn.Module, counts: Tensor) -> Tensor:
-        """(b, max_size) counts to (b, max_size, element_width) float64 sums of q over the sets of one side."""
+    def _side_sums(self, side: str, rho: nn.Module, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """The sets of one side that have rows: their places in (b, max_size) flat, and sums of q (sets, element_width).
+
+        Args:
+            side: ``user`` or ``item``.
+            rho: The side's network.
+            counts: (b, max_size) int64.
+        """
         starts: Tensor = getattr(self, f"{side}_starts")
         element = rho(getattr(self, f"{side}_popularity")).double()
         group_sums = element * starts.diff()[:, None]
         prefix = torch.cat([torch.zeros_like(group_sums[:1]), group_sums.cumsum(0)])
-        # ranks at which the sets of sizes max_size, ..., 1 begin and end
-        ends = counts.flip(1).cumsum(1)
-        ranks = torch.cat([torch.zeros_like(ends[:, :1]), ends], dim=1)
+        descending = counts.flip(1)  # the largest rows come first in the popularity ranking
+        action, position = descending.nonzero(as_tuple=True)
+        ranks = descending.cumsum(1)[action, position]  # where each set ends in it
         group = torch.searchsorted(starts, ranks, right=True).clamp(max=len(starts) - 1) - 1
-        below = prefix[group] + (ranks - starts[group]).unsqueeze(2) * element[group]
-        sums: Tensor = below.diff(dim=1).flip(1)
-        return sums
+        until = prefix[group] + (ranks - starts[group]).unsqueeze(1) * element[group]
+        follows = (action.diff() == 0).unsqueeze(1)  # the set before is of the same action
+        sums = torch.cat([until[:1], until[1:] - until[:-1] * follows])
+        return (action + 1) * self.max_size - 1 - position, sums
 
     def _pool(self, sums: Tensor, counts: Tensor) -> Tensor:
-        """Sums (b, max_size, width) and counts (b, max_size) of the sets to action vectors (b, set_width)."""
-        present = counts > 0
-        action, size = present.nonzero(as_tuple=True)  # empty sets, most of them, cost nothing
-        means = (sums[action, size] / counts[action, size].unsqueeze(1)).float()
+        """Sums (sets, width) of the sets with rows and counts (b, max_size) of all sets to vectors (b, set_width)."""
+        action, size = counts.nonzero(as_tuple=True)
+        means = (sums / counts[action, size].unsqueeze(1)).float()
         vectors = self.mu(torch.cat([means, self.relative_sizes[size].unsqueeze(1)], dim=1))
         pooled = vectors.new_zeros(len(counts), vectors.shape[1]).index_add(0, action, vectors)
-        means_of_sets: Tensor = pooled / present.sum(1, keepdim=True).clamp(min=1)
+        means_of_sets: Tensor = pooled / torch.bincount(action, minlength=len(counts)).clamp(min=1).unsqueeze(1)
         return means_of_sets
 
     def encode(self, user_counts: Tensor, item_counts: Tensor) -> Tensor:
@@ -100,8 +106,14 @@ class FitnessPredictor(nn.Module):
         Returns:
             (b, set_width).
         """
-        sums = self._set_sums("user", self.rho_users, user_counts) + self._set_sums("item", self.rho_items, item_counts)
-        return self._pool(sums, user_counts + item_counts)
+        counts = user_counts + item_counts
+        place = (counts > 0).flatten().cumsum(0) - 1  # of a set among the sets that have rows
+        sides = (("user", self.rho_users, user_counts), ("item", self.rho_items, item_counts))
+        users, items = (self._side_sums(*side) for side in sides)
+        sums = users[1].new_zeros(int(place[-1]) + 1, users[1].shape[1])
+        for sets, side_sums in (users, items):
+            sums = sums.index_add(0, place[sets], side_sums)
+        return self._pool(sums, counts)
 
     def encode_rows(
         self, user_sizes: Tensor, item_sizes: Tensor, user_popularity: Tensor, item_popularity: Tensor
@@ -125,8 +137,8 @@ class FitnessPredictor(nn.Module):
             ]
         ).double()
         sums = element.new_zeros(self.max_size + 1, element.shape[1]).index_add(0, sizes, element)
-        counts = torch.bincount(sizes, minlength=self.max_size + 1)
-        return self._pool(sums[None, 1:], counts[None, 1:])
+        counts = torch.bincount(sizes, minlength=self.max_size + 1)[1:]
+        return self._pool(sums[1:][counts > 0], counts[None])
 
     def forward(self, user_counts: Tensor, item_counts: Tensor) -> Tensor:
         """Predicted fitness (b,) of BET's actions given as counts (b, max_size)."""

@@ -1,11 +1,14 @@
 """Sizes that follow a distribution's quantiles and sum to a cap, in time that does not depend on the rows."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from bet_lightning.search.distributions import DISTRIBUTIONS
+from bet_lightning.search.distributions import DISTRIBUTIONS, SizeDistribution
 
-_TOLERANCE = 1e-5  # share of the cap that may be left to the repair
+_TOLERANCE = 1e-4  # of the bracket, squared columns a row: a mixture of its ends is then off by a thousandth of a row
+_NEWTON_STEPS = 8
 _MAX_STEPS = 60  # bisection alone halves the bracket below float64's resolution by then
 
 
@@ -14,9 +17,9 @@ def quantile_counts(
 ) -> Tensor:
     """Histograms of the sizes that follow a distribution's quantiles and sum to a cap.
 
-    With draws scaled by s and rounded, ``num_rows * P(s x > d - 1/2)`` rows have at least size d. The scale at which
-    these tails sum to the cap is found by false position, tails are floored, and what is left goes to the largest
-    remainders.
+    With draws scaled by s and rounded, ``num_rows * P(s x > d - 1/2)`` rows have at least size d. Two scales close to
+    each other are found between which these tails sum to the cap; the mixture of their tails that sums to it exactly
+    is floored, and what is left goes to the largest remainders.
 
     Args:
         kinds: (b,) int64 indices into ``DISTRIBUTIONS``.
@@ -31,22 +34,11 @@ def quantile_counts(
     """
     order = kinds.argsort(stable=True)  # equal distributions side by side: slices instead of gathers
     kinds, shapes, num_rows, caps = kinds[order], shapes[order], num_rows[order], caps[order]
-    tails = _Tails(kinds, shapes, num_rows.double(), min_size, max_size)
-    real = tails(_solve_scale(tails, caps.double()))
+    real = _mix_to_caps(_Tails(kinds, shapes, num_rows.double(), min_size, max_size), caps.double())
     tail = real.floor().long()
     left = caps - tail.sum(1)
-    remainder = real - tail
-    by_remainder = remainder.argsort(dim=1, descending=True, stable=True)
-    promoted = torch.minimum(left, (remainder > 0).sum(1))
-    tail.scatter_add_(1, by_remainder, (torch.arange(max_size) < promoted[:, None]).long())
-    left = left - promoted
-    if left.any():  # a distribution so narrow that no scale comes closer: promote the smallest rows
-        above = num_rows
-        for level in range(max_size):
-            added = torch.minimum(left, above - tail[:, level])
-            tail[:, level] += added
-            left -= added
-            above = tail[:, level]
+    by_remainder = (real - tail).argsort(dim=1, descending=True, stable=True)
+    tail.scatter_add_(1, by_remainder, (torch.arange(max_size) < left[:, None]).long())
     counts = torch.empty_like(tail)
     counts[order] = tail - torch.nn.functional.pad(tail[:, 1:], (0, 1))
     return counts
@@ -64,62 +56,76 @@ class _Tails:
     def __call__(self, log_scale: Tensor) -> Tensor:
         """(b,) logarithms of the scales to (b, max_size) float64."""
         x = self.levels * torch.exp(-log_scale)[:, None]
-        parts = zip(DISTRIBUTIONS, x.split(self.counts), self.shapes[:, None].split(self.counts), strict=True)
-        survivals = [d.survival(part, shapes) for d, part, shapes in parts if len(part)]
-        share = torch.cat(survivals)
+        share = torch.cat([d.survival(part, shapes) for d, part, shapes in self._parts(x, self.shapes[:, None])])
         share[:, : self.min_size] = 1.0
         return share.mul_(self.num_rows[:, None])
 
+    def _parts(self, x: Tensor, shapes: Tensor) -> Iterator[tuple[SizeDistribution, Tensor, Tensor]]:
+        parts = zip(DISTRIBUTIONS, x.split(self.counts), shapes.split(self.counts), strict=True)
+        return ((d, part, shape) for d, part, shape in parts if len(part))
+
     def subset(self, chosen: Tensor) -> "_Tails":
-        """The same of some actions, a (b,) mask or ascending indices."""
+        """The same of some actions, by ascending indices."""
         kept = self.kinds[chosen], self.shapes[chosen], self.num_rows[chosen]
         return _Tails(*kept, self.min_size, self.max_size)
 
-    def medians(self) -> Tensor:
-        """(b,) median of each action's distribution."""
-        half = torch.tensor(0.5, dtype=torch.float64)
-        parts = zip(DISTRIBUTIONS, self.shapes.split(self.counts), strict=True)
-        return torch.cat([d.quantile(half, shapes) for d, shapes in parts])
+    def solve_unrounded(self, caps: Tensor) -> tuple[Tensor, Tensor]:
+        """(b,) log scales at which draws that are cut off at the bounds, but not rounded, sum to the cap.
+
+        Newton's steps in the logit of the mean size between the bounds, which is nearly straight in the log scale.
+
+        Returns:
+            Log scales (b,) and the derivatives (b,) of the sum by the log scale.
+        """
+        low, high = float(self.min_size), float(self.max_size)
+        target = (caps / self.num_rows).clamp(low + 1e-9, high - 1e-9)
+        wanted = torch.logit((target - low) / (high - low))
+        log_scale, slope = torch.log(target), torch.zeros_like(target)
+        for _ in range(_NEWTON_STEPS):
+            scale = torch.exp(log_scale)
+            mean, slope = -scale * self._limited_mean(low / scale), low * self._survival(low / scale)
+            mean = mean + scale * self._limited_mean(high / scale)  # beyond the lower bound
+            slope = slope + mean - high * self._survival(high / scale)
+            share = (mean / (high - low)).clamp(1e-12, 1 - 1e-12)
+            rate = slope / (high - low) / (share * (1 - share))
+            log_scale = log_scale + ((wanted - torch.logit(share)) / rate.clamp(min=0.05)).clamp(-3, 3)
+        return log_scale, slope * self.num_rows
+
+    def _limited_mean(self, x: Tensor) -> Tensor:
+        return torch.cat([d.limited_mean(part, shapes) for d, part, shapes in self._parts(x, self.shapes)])
+
+    def _survival(self, x: Tensor) -> Tensor:
+        return torch.cat([d.survival(part, shapes) for d, part, shapes in self._parts(x, self.shapes)])
 
 
-def _solve_scale(tails: _Tails, caps: Tensor) -> Tensor:
-    """(b,) log scales whose tails sum to at most the cap and, where a scale allows it, nearly to the cap."""
-    lower = torch.log(caps.clamp(min=0.5) / tails.num_rows / tails.medians())
-    upper = lower + 0.5
-    below, above = tails(lower).sum(1) - caps, tails(upper).sum(1) - caps
-    step = 0.5
-    while (outside := (below > 0) | (above < 0)).any() and step < 2**11:
-        step *= 2
-        lower, upper = (
-            torch.where(below > 0, lower - step, torch.where(above < 0, upper, lower)),
-            torch.where(above < 0, upper + step, torch.where(below > 0, lower, upper)),
-        )
-        part, part_caps = tails.subset(outside), caps[outside]
-        below[outside] = part(lower[outside]).sum(1) - part_caps
-        above[outside] = part(upper[outside]).sum(1) - part_caps
-    # In logarithms of scale and total the curve is nearly straight, so false position is there in a few steps.
-    tolerance = (_TOLERANCE * caps).clamp(min=1)
-    low_gap, high_gap = torch.log1p(below / caps), torch.log1p(above / caps)
-    fitted = torch.zeros(len(caps), dtype=torch.int8)  # 1 or -1: whether the step before fitted; 0: none yet
+def _mix_to_caps(tails: _Tails, caps: Tensor) -> Tensor:
+    """(b, max_size) mixtures of the tails at two neighbouring scales that sum to the caps."""
+    num_rows = tails.num_rows
+    # at scale 0 every row has the smallest size, at an infinite one the largest
+    low = torch.zeros(len(caps), tails.max_size, dtype=torch.float64)
+    low[:, : tails.min_size] = num_rows[:, None]
+    high = num_rows[:, None].repeat(1, tails.max_size)
+    lower, upper = torch.full_like(caps, -torch.inf), torch.full_like(caps, torch.inf)
+    below, above = low.sum(1) - caps, high.sum(1) - caps
+    tolerance = _TOLERANCE * num_rows * -below
+    middle, slope = tails.solve_unrounded(caps)
+    step = torch.zeros_like(caps)
     for turn in range(_MAX_STEPS):
-        active = (below < -tolerance).nonzero().squeeze(1)
+        active = (-below * above > tolerance).nonzero().squeeze(1)
         if not len(active):
             break
-        low, high, low_at, high_at = lower[active], upper[active], low_gap[active], high_gap[active]
-        middle = (low + high) / 2
-        if turn % 4 < 3:  # an end that stays twice loses weight (Illinois); every fourth step halves the bracket
-            share = low_at / (low_at - high_at)
-            middle = torch.where(share.isfinite(), low + share.clamp(0, 1) * (high - low), middle)
-        excess = tails.subset(active)(middle).sum(1) - caps[active]
-        gap = torch.log1p(excess / caps[active])
+        at = middle[active]
+        found = tails.subset(active)(at)
+        excess = found.sum(1) - caps[active]
         fits = excess <= 0
-        lower[active], upper[active] = torch.where(fits, middle, low), torch.where(fits, high, middle)
-        below[active] = torch.where(fits, excess, below[active])
-        side = fits.to(torch.int8) * 2 - 1
-        kept = torch.where(side == fitted[active], 0.5, 1.0)
-        fitted[active] = side
-        low_gap[active], high_gap[active] = (
-            torch.where(fits, gap, low_at * kept),
-            torch.where(fits, high_at * kept, gap),
-        )
-    return lower
+        for side, ends, gaps, chosen in ((low, lower, below, fits), (high, upper, above, ~fits)):
+            side[active[chosen]], ends[active[chosen]], gaps[active[chosen]] = found[chosen], at[chosen], excess[chosen]
+        # across the root by half as much again as the slope says, and further until both sides are known
+        jump = 1.5 * excess.abs() / slope[active].clamp(min=1e-9)
+        step[active] = torch.maximum(jump.clamp(1e-4, 1), 2 * step[active])
+        outward = at + torch.where(fits, step[active], -step[active])
+        share = below[active] / (below[active] - above[active]) if turn % 2 else 0.5
+        inward = lower[active] + share * (upper[active] - lower[active])
+        middle[active] = torch.where(inward.isfinite(), inward, outward)
+    weight = (-below / (above - below).clamp(min=1e-300))[:, None]
+    return low.mul_(1 - weight).add_(high.mul_(weight))

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from bet_lightning.budget import Budget
 from bet_lightning.search import BoundedSampler, Realization
-from bet_lightning.search.distributions import DISTRIBUTIONS, SizeDistribution
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -64,15 +63,6 @@ def test_user_share_covers_what_is_feasible() -> None:
     share = BoundedSampler(100, 100, 2_000, 16).sample(2_000, generator()).user_share
     assert share.min() == pytest.approx(0.2, abs=0.01)  # items can hold 1,600 of 2,000
     assert share.max() == pytest.approx(0.8, abs=0.01)
-
-
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=lambda d: d.name)
-def test_survival_inverts_quantile(distribution: SizeDistribution) -> None:
-    shape = torch.tensor(0.3 * distribution.max_shape, dtype=torch.float64)
-    u = torch.linspace(0.01, 0.99, 50, dtype=torch.float64)
-    x = distribution.quantile(u, shape)
-    assert (x.diff() > 0).all()
-    torch.testing.assert_close(1 - distribution.survival(x, shape), u)
 
 
 def test_infeasible_cap() -> None:
