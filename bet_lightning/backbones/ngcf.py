@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bet_lightning.backbones.dot import DotProductBackbone
-from bet_lightning.backbones.dropout import dropout
+from bet_lightning.backbones.dropout import draw_dropped, keep_share
 from bet_lightning.backbones.graph import Edges, NormalizedGraph
 from bet_lightning.backbones.initialization import fill_linear, fill_xavier
 from bet_lightning.backbones.ngcf_layer import ngcf_layer
@@ -93,6 +93,11 @@ class NGCF(DotProductBackbone):
     def _layer(self, index: int, neighbours: Tensor, hidden: Tensor) -> Tensor:
         """Output of a layer from its input and the input's product with the graph, ``(r, max_size)`` each."""
         sum_layer, product_layer = cast(nn.Linear, self.sum_layers[index]), cast(nn.Linear, self.product_layers[index])
-        weight = torch.cat([sum_layer.weight, product_layer.weight], dim=1).T
-        messages = ngcf_layer(neighbours, hidden, weight, sum_layer.bias + product_layer.bias, self.negative_slope)
-        return dropout(messages, self.message_dropout, self.training)
+        weights = sum_layer.weight.T, product_layer.weight.T, sum_layer.bias + product_layer.bias
+        dropped = None
+        if self.training and self.message_dropout > 0:
+            dropped = draw_dropped((len(hidden), self.max_size), self.message_dropout, hidden.device)
+            # LeakyReLU passes positive factors on: the weights can carry the one that makes up for what is dropped.
+            scale = 1 / keep_share(self.message_dropout)
+            weights = weights[0] * scale, weights[1] * scale, weights[2] * scale
+        return ngcf_layer(neighbours, hidden, *weights, self.negative_slope, dropped)
