@@ -35,4 +35,4 @@ def test_every_benchmark_runs(tmp_path: Path) -> None:
 @needs_data
 def test_the_study_of_probes_runs() -> None:
     found = probes.main(["--data-dir", DATA_DIR, "--actions", "3", "--epochs", "1", "--max-size", "16"])
-    assert len(found) == 15 and all(-1 <= rho <= 1 for rho in found.values())
+    assert len(found) == 15 + 6 and all(-1 <= each["rho"] <= 1 and each["lost"] >= 0 for each in found.values())
