@@ -124,8 +124,3 @@ class Backbone(nn.Module, ABC):
     def extra_repr(self) -> str:
         """Show the numbers of users and items and the largest size."""
         return f"num_users={self.num_users}, num_items={self.num_items}, max_size={self.max_size}"
-
-
-def ego_penalty(ego: Tensor, batch_size: int) -> Tensor:
-    """Return half the sum of squares of the batch's table rows, divided by the number of triplets."""
-    return ego.square().sum() / (2 * batch_size)

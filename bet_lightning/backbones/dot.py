@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bet_lightning.backbones.base import Backbone, ego_penalty
+from bet_lightning.backbones.base import Backbone
+from bet_lightning.backbones.dot_products import squared_norms, triplet_scores
 
 
 class Factors(NamedTuple):
@@ -43,17 +44,19 @@ class DotProductBackbone(Backbone):
         return table
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return final vectors ``(r, width)`` and ego rows ``(r, max_size)`` of ``rows``, ``(r,)`` int64."""
+        """Return final vectors ``(r, width)`` and squared norms ``(r,)`` of the masked table rows ``rows``.
+
+        Args:
+            rows: ``(r,)`` int64, in any order, repeats allowed.
+        """
         ego = self.ego()
-        final = self.propagate(ego)
-        return torch.nn.functional.embedding(rows, final), torch.nn.functional.embedding(rows, ego)
+        return self.propagate(ego).index_select(0, rows), squared_norms(ego.index_select(0, rows))
 
     def forward(self, users: Tensor, pos_items: Tensor, neg_items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Score a batch of triplets: see :meth:`Backbone.forward`."""
         rows = torch.cat([users, self.item_rows(pos_items), self.item_rows(neg_items)])
-        final, ego = self.gather(rows)
-        user, pos, neg = final.chunk(3)
-        return (user * pos).sum(-1), (user * neg).sum(-1), ego_penalty(ego, users.numel())
+        final, norms = self.gather(rows)
+        return *triplet_scores(final), norms.sum() / (2 * users.numel())
 
     @torch.no_grad()
     def encode(self) -> Factors:

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from bet_lightning.backbones.dot import DotProductBackbone
+from bet_lightning.backbones.dot_products import squared_norms
 from bet_lightning.backbones.graph import Edges, NormalizedGraph
 from bet_lightning.backbones.initialization import fill_normal
 
@@ -55,9 +55,9 @@ class LightGCN(DotProductBackbone):
         return self.graph.propagate(ego, self.num_layers)
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return final vectors and ego rows of ``rows``; the last layer is computed for these rows alone."""
+        """Return final vectors and squared norms of ``rows``; the last layer is computed for these rows alone."""
         block = self.graph.cut(rows) if self.num_layers else None
         if block is None:
             return super().gather(rows)
         final, ego = self.graph.propagate_rows(self.ego(), self.num_layers, block)
-        return functional.embedding(block.positions, final), functional.embedding(block.positions, ego)
+        return final.index_select(0, block.positions), squared_norms(ego).index_select(0, block.positions)

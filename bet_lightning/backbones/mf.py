@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bet_lightning.backbones.dot import DotProductBackbone
+from bet_lightning.backbones.dot_products import squared_norms
 from bet_lightning.backbones.graph import Edges
 from bet_lightning.backbones.initialization import fill_normal
 
@@ -43,4 +44,4 @@ class MF(DotProductBackbone):
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Mask the batch's rows only: no other row matters."""
         ego = self.table().narrow(rows)
-        return ego, ego
+        return ego, squared_norms(ego)

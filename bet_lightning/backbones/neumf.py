@@ -8,7 +8,8 @@ from typing import ClassVar, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from bet_lightning.backbones.base import Backbone, ego_penalty
+from bet_lightning.backbones.base import Backbone
+from bet_lightning.backbones.dot_products import squared_norms
 from bet_lightning.backbones.graph import Edges
 from bet_lightning.backbones.initialization import fill_linear, fill_normal
 
@@ -93,7 +94,8 @@ class NeuMF(Backbone):
         hidden = self._rest_of_tower(torch.relu(user_half.repeat(2, 1) + item_half))
         scores = (gmf[:size] * gmf_weight).repeat(2, 1).mul(gmf[size:]).sum(-1) + hidden @ mlp_weight
         pos_scores, neg_scores = (scores + self.output.bias).chunk(2)
-        return pos_scores, neg_scores, ego_penalty(gmf, size) + ego_penalty(mlp, size)
+        penalty = (squared_norms(gmf) + squared_norms(mlp)).sum() / (2 * size)
+        return pos_scores, neg_scores, penalty
 
     @torch.no_grad()
     def encode(self) -> NeuMFFactors:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bet_lightning.backbones.dot import DotProductBackbone
+from bet_lightning.backbones.dot_products import squared_norms
 from bet_lightning.backbones.dropout import draw_dropped, keep_share
 from bet_lightning.backbones.graph import Edges, NormalizedGraph
 from bet_lightning.backbones.initialization import fill_linear, fill_xavier
@@ -76,19 +77,20 @@ class NGCF(DotProductBackbone):
         return torch.cat(outputs, dim=1)
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return final vectors and ego rows of ``rows``; the last layer is computed for these rows alone."""
+        """Return final vectors and squared norms of ``rows``; the last layer is computed for these rows alone."""
         block = self.graph.cut(rows)
         if block is None:
             return super().gather(rows)
         hidden = self.ego()
         outputs = []
         for layer in range(self.num_layers - 1):
-            outputs.append(functional.embedding(block.rows, hidden))
+            outputs.append(hidden.index_select(0, block.rows))
             hidden = self._layer(layer, self.graph.matmul(hidden), hidden)
         neighbours, hidden = self.graph.matmul_rows(hidden, block)
         outputs += [hidden, self._layer(self.num_layers - 1, neighbours, hidden)]
         final = torch.cat([outputs[0], *map(functional.normalize, outputs[1:])], dim=1)
-        return functional.embedding(block.positions, final), functional.embedding(block.positions, outputs[0])
+        norms = squared_norms(outputs[0])
+        return final.index_select(0, block.positions), norms.index_select(0, block.positions)
 
     def _layer(self, index: int, neighbours: Tensor, hidden: Tensor) -> Tensor:
         """Output of a layer from its input and the input's product with the graph, ``(r, max_size)`` each."""

@@ -31,7 +31,7 @@ def symmetric_product(matrix: Tensor, x: Tensor) -> Tensor:
 def mean_propagation(matrix: Tensor, x: Tensor, num_layers: int) -> Tensor:
     r"""Return :math:`\frac{1}{L+1} \sum_{l=0}^{L} A^l x`, differentiable in ``x``.
 
-    Horner's scheme, :math:`x + A(x + A(x + \dots))`, needs no running sum beside the last product. The
+    For odd L the powers are taken in pairs, :math:`(1 + A)(1 + A^2 + A^4 + \dots)`, which saves additions. The
     operator is a polynomial in a symmetric matrix and so symmetric itself: backward is the same operator.
 
     Args:
@@ -87,11 +87,31 @@ def product_rows(block: RowBlock, x: Tensor) -> tuple[Tensor, Tensor]:
     return cast(tuple[Tensor, Tensor], _ProductRows.apply(x, block))  # type: ignore[no-untyped-call]
 
 
-def _horner(matrix: Tensor, x: Tensor, degree: int) -> Tensor:
-    r"""Return :math:`\sum_{l=0}^{degree} A^l x` by :math:`x + A(x + A(x + \dots))`."""
-    hidden = x
-    for _ in range(degree):
-        hidden = torch.addmm(x, matrix, hidden)
+def _power_sum(matrix: Tensor, x: Tensor, degree: int) -> Tensor:
+    r"""Return :math:`\sum_{l=0}^{degree} A^l x`."""
+    if degree == 0:
+        return x
+    start, operand = _before_last(matrix, x, degree)
+    return torch.addmm(start, matrix, operand)
+
+
+def _before_last(matrix: Tensor, x: Tensor, degree: int) -> tuple[Tensor, Tensor]:
+    r"""Return s and t with :math:`\sum_{l=0}^{degree} A^l x = s + A t`, degree at least 1."""
+    if degree == 1 or degree % 2 == 0:
+        return x, _power_sum(matrix, x, degree - 1)
+    pairs = torch.addmm(x, matrix, x)
+    return pairs, matrix @ _even_powers(matrix, pairs, (degree - 3) // 2, in_place=False)
+
+
+def _even_powers(matrix: Tensor, pairs: Tensor, count: int, in_place: bool) -> Tensor:
+    r"""Return :math:`\sum_{l=0}^{count} A^{2l} y` of :math:`y`, which the last product may overwrite.
+
+    With :math:`y = x + A x` these are twice as many powers of :math:`x`, for half of the additions of Horner's scheme.
+    """
+    hidden = pairs
+    for left in range(count, 0, -1):
+        product = matrix @ hidden
+        hidden = pairs.addmm_(matrix, product) if in_place and left == 1 else torch.addmm(pairs, matrix, product)
     return hidden
 
 
@@ -126,9 +146,9 @@ class _MeanPropagation(torch.autograd.Function):
             for start in range(0, x.shape[1], BLOCK_COLUMNS):
                 columns = slice(start, start + BLOCK_COLUMNS)
                 ego = x[:, columns].contiguous()
-                hidden = _horner(matrix, ego, num_layers - 1)
+                start_of_sum, operand = _before_last(matrix, ego, num_layers)
                 # The division by L + 1 rides on the last product.
-                out[:, columns] = torch.addmm(ego, matrix, hidden, beta=scale, alpha=scale)
+                out[:, columns] = torch.addmm(start_of_sum, matrix, operand, beta=scale, alpha=scale)
         return out
 
     @staticmethod
@@ -142,16 +162,16 @@ class _MeanPropagationRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, matrix: Tensor, block: RowBlock, num_layers: int) -> tuple[Tensor, Tensor]:
         ctx.matrix, ctx.block, ctx.num_layers, ctx.num_rows = matrix, block, num_layers, x.shape[0]
-        ego_rows = x[block.rows]
+        ego_rows = x.index_select(0, block.rows)
         out = torch.empty_like(ego_rows)
         scale = 1.0 / (num_layers + 1)
         with torch.autocast(x.device.type, enabled=False):
             for start in range(0, x.shape[1], BLOCK_COLUMNS):
                 columns = slice(start, start + BLOCK_COLUMNS)
                 ego = x[:, columns].contiguous()
-                hidden = _horner(matrix, ego, num_layers - 1)
-                rows = ego_rows[:, columns].contiguous()
-                out[:, columns] = torch.addmm(rows, block.matrix, hidden, beta=scale, alpha=scale)
+                start_of_sum, operand = _before_last(matrix, ego, num_layers)
+                rows = start_of_sum.index_select(0, block.rows)
+                out[:, columns] = torch.addmm(rows, block.matrix, operand, beta=scale, alpha=scale)
         return out, ego_rows
 
     @staticmethod
@@ -159,13 +179,17 @@ class _MeanPropagationRows(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None, None, None]:
         grad_rows = grads[0] / (ctx.num_layers + 1)
         out = grad_rows.new_empty(ctx.num_rows, grad_rows.shape[1])
-        transposed = ctx.block.transposed()
         with torch.autocast(out.device.type, enabled=False):
             for start in range(0, out.shape[1], BLOCK_COLUMNS):
                 columns = slice(start, start + BLOCK_COLUMNS)
-                first = transposed @ grad_rows[:, columns].contiguous()
-                out[:, columns] = _horner(ctx.matrix, first, ctx.num_layers - 1)
-        out.index_add_(0, ctx.block.rows, grad_rows.add_(grads[1]))
+                grad = grad_rows[:, columns].contiguous()
+                total = ctx.block.transposed @ grad
+                total.index_add_(0, ctx.block.rows, grad)
+                total = _even_powers(ctx.matrix, total, (ctx.num_layers - 1) // 2, in_place=True)
+                if ctx.num_layers % 2 == 0:
+                    total = (ctx.matrix @ total).index_add_(0, ctx.block.rows, grad)
+                out[:, columns] = total
+        out.index_add_(0, ctx.block.rows, grads[1])
         return out, None, None, None
 
 
@@ -176,11 +200,11 @@ class _ProductRows(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, block: RowBlock) -> tuple[Tensor, Tensor]:
         ctx.block = block
         with torch.autocast(x.device.type, enabled=False):
-            return block.matrix @ x, x[block.rows]
+            return block.matrix @ x, x.index_select(0, block.rows)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
         with torch.autocast(grads[0].device.type, enabled=False):
-            out = ctx.block.transposed() @ grads[0]
+            out = ctx.block.transposed @ grads[0]
         return out.index_add_(0, ctx.block.rows, grads[1]), None

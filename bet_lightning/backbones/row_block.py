@@ -19,21 +19,13 @@ class RowBlock(NamedTuple):
         rows: ``(r,)`` int64, sorted and unique.
         positions: ``(b,)`` int64, where in ``rows`` each of the rows asked for is.
         matrix: ``(r, n)`` sparse CSR, these rows of the matrix.
+        transposed: ``(n, r)`` sparse CSR, the same entries as columns of the matrix.
     """
 
     rows: Tensor
     positions: Tensor
     matrix: Tensor
-
-    def transposed(self) -> Tensor:
-        """Return the ``(n, r)`` sparse CSR matrix of the same entries: these columns of the symmetric matrix."""
-        # A stable sort by column keeps the rows, which become columns, in order.
-        column, order = torch.sort(self.matrix.col_indices(), stable=True)
-        num_rows, size = self.matrix.shape
-        heads = torch.arange(num_rows, dtype=column.dtype).repeat_interleave(self.matrix.crow_indices().diff())
-        crow = _starts(torch.bincount(column, minlength=size), column.dtype)
-        values = self.matrix.values()[order]
-        return torch.sparse_csr_tensor(crow, heads[order], values, (size, num_rows), check_invariants=False)
+    transposed: Tensor
 
 
 def cut_rows(crow: Tensor, col: Tensor, value: Tensor, rows: Tensor) -> RowBlock | None:
@@ -62,8 +54,18 @@ def cut_rows(crow: Tensor, col: Tensor, value: Tensor, rows: Tensor) -> RowBlock
     entries = (starts - block_crow[:-1]).repeat_interleave(counts)
     entries += torch.arange(entries.numel(), dtype=entries.dtype)
     shape = (unique.numel(), size)
-    matrix = torch.sparse_csr_tensor(block_crow, col[entries], value[entries], shape, check_invariants=False)
-    return RowBlock(unique, (wanted.cumsum(0) - 1)[rows], matrix)
+    values = value.index_select(0, entries)
+    matrix = torch.sparse_csr_tensor(block_crow, col.index_select(0, entries), values, shape, check_invariants=False)
+    place = torch.where(wanted, wanted.cumsum(0, dtype=col.dtype) - 1, -1)
+    # The matrix is symmetric: its columns, in order, are what is left of every row, and nothing needs sorting.
+    column = place.index_select(0, col)
+    kept = column >= 0
+    columns = kept.nonzero().squeeze(1)
+    starts_of_rows = _starts(kept, crow.dtype).index_select(0, crow)
+    index, shape = column.index_select(0, columns), (size, unique.numel())
+    values = value.index_select(0, columns)
+    transposed = torch.sparse_csr_tensor(starts_of_rows, index, values, shape, check_invariants=False)
+    return RowBlock(unique, place[rows].long(), matrix, transposed)
 
 
 def _starts(counts: Tensor, dtype: torch.dtype) -> Tensor:

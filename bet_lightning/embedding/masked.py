@@ -87,8 +87,10 @@ class MaskedEmbedding(nn.Module):
         return self._masked(rows, max(1, int(self.sizes.max())) if on_host else self.max_size)
 
     def _masked(self, rows: Tensor | None, width: int) -> Tensor:
-        weight = self.weight[:, :width]
-        values = weight if rows is None else nn.functional.embedding(rows, weight)
+        # slicing nothing away would still cost the backward pass a copy of the table
+        weight = self.weight if width == self.max_size else self.weight[:, :width]
+        # index_select adds gradients of rows up without sorting them first, as an embedding's backward pass does
+        values = weight if rows is None else weight.index_select(0, rows)
         sizes = self.sizes if rows is None else self.sizes[rows]
         if sizes.device.type == "cpu" and sizes.numel() and int(sizes.min()) >= width:
             return values

@@ -31,7 +31,7 @@ def test_block_is_these_rows_of_the_matrix(edges: Edges, norm_adj: Tensor) -> No
     assert block.rows.tolist() == [0, 3, 6, 12, 15]
     assert block.rows[block.positions].equal(ROWS)
     torch.testing.assert_close(block.matrix.to_dense(), norm_adj[block.rows])
-    torch.testing.assert_close(block.transposed().to_dense(), norm_adj[:, block.rows])
+    torch.testing.assert_close(block.transposed.to_dense(), norm_adj[:, block.rows])
 
 
 def test_no_block_where_whole_products_are_as_good(edges: Edges) -> None:

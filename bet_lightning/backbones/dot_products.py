@@ -1,0 +1,65 @@
+"""Dot products of triplets and squared norms of rows, as autograd functions that make few tensors."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def triplet_scores(rows: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return :math:`z_u^\top z_i` and :math:`z_u^\top z_j` of triplets (u, i, j), differentiable once.
+
+    Keeps nothing but its argument and writes the gradient in place, where a product and a sum after splitting the
+    rows would make and join seven tensors of a third of its size.
+
+    Args:
+        rows: ``(3 b, d)`` float32, vectors of all users, then of the positive, then of the negative items.
+
+    Returns:
+        Two ``(b,)`` tensors.
+    """
+    return cast(tuple[Tensor, Tensor], _TripletScores.apply(rows))  # type: ignore[no-untyped-call]
+
+
+def squared_norms(rows: Tensor) -> Tensor:
+    """Return the squared Euclidean norm of every row, ``(r, d)`` to ``(r,)``, differentiable once."""
+    return cast(Tensor, _SquaredNorms.apply(rows))  # type: ignore[no-untyped-call]
+
+
+class _TripletScores(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(rows)
+        user, pos, neg = rows.chunk(3)
+        return torch.linalg.vecdot(user, pos), torch.linalg.vecdot(user, neg)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Any) -> Tensor:
+        (rows,) = ctx.saved_tensors
+        user, pos, neg = rows.chunk(3)
+        for_pos, for_neg = (grad.unsqueeze(1) for grad in grads)
+        out = torch.empty_like(rows)
+        out_user, out_pos, out_neg = out.chunk(3)
+        torch.mul(pos, for_pos, out=out_user).addcmul_(neg, for_neg)
+        torch.mul(user, for_pos, out=out_pos)
+        torch.mul(user, for_neg, out=out_neg)
+        return out
+
+
+class _SquaredNorms(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        norms: Tensor = torch.linalg.vecdot(rows, rows)
+        return norms
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Any) -> Tensor:
+        (rows,) = ctx.saved_tensors
+        towards: Tensor = rows * (2 * grads[0]).unsqueeze(1)
+        return towards
