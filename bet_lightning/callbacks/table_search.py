@@ -13,28 +13,12 @@ import torch
 
 from bet_lightning.baselines import SizeRule, UniformSizes, write_sizes
 from bet_lightning.budget import Budget
-from bet_lightning.data import DataSplit
+from bet_lightning.callbacks.new_plan import new_plan, profiles
+from bet_lightning.data import DataSplit, RankingLoader
 from bet_lightning.modules import LRSchedule, RecommenderModule
 from bet_lightning.report import define_axes, print_results, report_run
-from bet_lightning.results import (
-    Summary,
-    new_result,
-    new_summary,
-    write_actions,
-    write_json,
-    write_popularity,
-)
-from bet_lightning.search import (
-    BoundedSampler,
-    BudgetedSearch,
-    FitnessPredictor,
-    PopularityProfile,
-    Realization,
-    Selection,
-    TrainingPlan,
-    Trial,
-    popularity_order,
-)
+from bet_lightning.results import Summary, new_result, new_summary, write_actions, write_json, write_popularity
+from bet_lightning.search import Realization, Selection, TrainingPlan, Trial
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +39,7 @@ class TableSearch(pl.Callback):
         selection: Which candidate is probed: the paper's ``mixed``, ``greedy``, ``nearest`` or ``random``.
         realization: How candidates follow from a distribution: ``quantile`` or ``draws``.
         probe_epochs: Epochs of a probe.
+        probe_user_share: Share of the validation users that a probe is validated on, rounded up to whole batches.
         probe_schedule: Learning rate of a probe.
         num_retrain: Actions trained from scratch.
         max_epochs: Epochs at most of pretraining and of each retraining.
@@ -78,6 +63,7 @@ class TableSearch(pl.Callback):
         selection: Selection = "mixed",
         realization: Realization = "quantile",
         probe_epochs: int = 10,
+        probe_user_share: float = 1.0,
         probe_schedule: LRSchedule = LRSchedule(decay=0.98),  # noqa: B008 (frozen)
         num_retrain: int = 5,
         max_epochs: int = 500,
@@ -96,6 +82,8 @@ class TableSearch(pl.Callback):
             value, low = locals()[name], smallest.get(name, 1)
             if value < low:
                 raise ValueError(f"TableSearch.{name} must be at least {low}, got {value}")
+        if not 0 < probe_user_share <= 1:
+            raise ValueError(f"TableSearch.probe_user_share must be in (0, 1], got {probe_user_share}")
         if min_size > 1:
             raise ValueError(f"TableSearch.min_size must be 0 or 1, got {min_size}")
         self.rules = [rule] if rule else [UniformSizes()] if rivals is None else list(rivals)
@@ -103,8 +91,7 @@ class TableSearch(pl.Callback):
         if len(set(names)) < len(names) or {"full", "bet", "best", "last"} & set(names):
             raise ValueError(f"TableSearch.rivals need different names, not full, bet, best or last, got {names}")
         self.budget, self.min_size, self.probe_schedule = budget, min_size, probe_schedule
-        self.realization, self.selection = realization, selection
-        self.num_candidates, self.num_updates = num_candidates, num_updates
+        self.realization, self.probe_user_share = realization, probe_user_share
         self.plan_settings: dict[str, Any] = {
             "num_iterations": num_iterations,
             "probe_epochs": probe_epochs,
@@ -115,10 +102,17 @@ class TableSearch(pl.Callback):
             "rules_only": rule is not None,
         }
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
+        self.search_settings: dict[str, Any] = {
+            "num_candidates": num_candidates,
+            "num_updates": num_updates,
+            "selection": selection,
+            "seed": self.seed,
+        }
         self.plan: TrainingPlan | None = None
         self.summary: Summary = {}
         self._restored: dict[str, Any] = {}
         self._epoch_start = 0.0
+        self._probe_metrics: dict[str, float] = {}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Resolve the budget on the data; start the first training or continue a restored one."""
@@ -130,25 +124,16 @@ class TableSearch(pl.Callback):
         self.cap = self.budget.cap(backbone.num_rows, width, min_size=self.min_size)
         self.folder = Path(trainer.default_root_dir)
         self.base_schedule = module.schedule
-        user_frequency, item_frequency = torch.from_numpy(data.user_frequency), torch.from_numpy(data.item_frequency)
-        users, items = (
-            PopularityProfile.from_frequency(user_frequency),
-            PopularityProfile.from_frequency(item_frequency),
+        self.plan = new_plan(
+            data,
+            self.rules,
+            cap=self.cap,
+            width=width,
+            min_size=self.min_size,
+            realization=self.realization,
+            search=self.search_settings,
+            plan=self.plan_settings,
         )
-        search = BudgetedSearch(
-            BoundedSampler(data.num_users, data.num_items, self.cap, width, self.min_size, self.realization),
-            FitnessPredictor(users, items, width),
-            num_candidates=self.num_candidates,
-            num_updates=self.num_updates,
-            selection=self.selection,
-            seed=self.seed,
-        )
-        rules = [
-            (rule.name, rule.sizes(user_frequency, item_frequency, self.cap, width, self.min_size))
-            for rule in self.rules
-        ]
-        orders = popularity_order(user_frequency), popularity_order(item_frequency)
-        self.plan = TrainingPlan(search, orders, rules, **self.plan_settings)
         if self._restored:
             self.plan.load_state_dict(self._restored["plan"])
             self.summary = self._restored["summary"]
@@ -157,7 +142,7 @@ class TableSearch(pl.Callback):
         self.summary = new_summary(backbone, data, self.cap, self.seed)
         if trainer.is_global_zero:
             define_axes(trainer.loggers, ["bet", *(rule.name for rule in self.rules)])
-            write_popularity(self.folder, users, items)
+            write_popularity(self.folder, *profiles(data))
         self._begin(trainer, module, self.plan.trial)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -165,8 +150,24 @@ class TableSearch(pl.Callback):
         trial = self._plan.trial
         # every trial sees the same triplets in the same order, so that only its sizes set it apart from the others
         trainer.train_dataloader.sampler.set_epoch(self.seed * 100_003 + trial.epoch)  # type: ignore[union-attr]
+        trainer.val_dataloaders.share = self.probe_user_share if trial.phase == "probe" else 1.0  # type: ignore[union-attr]
         trainer.check_val_every_n_epoch = 1 if trial.validates_next else sys.maxsize
         self._epoch_start = time.monotonic()
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the metrics on the users that probes are validated on, what fitness compares with."""
+        loader: RankingLoader = trainer.val_dataloaders  # type: ignore[assignment]
+        if batch_idx + 1 == loader.num_batches(self.probe_user_share):
+            found = _recommender(pl_module).metrics.compute()
+            self._probe_metrics = {name: float(value) for name, value in found.items()}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count the epoch; at a training's end keep its result and begin the next."""
@@ -178,7 +179,7 @@ class TableSearch(pl.Callback):
         if validated:
             logged = {k: float(v) for k, v in trainer.callback_metrics.items()}
             metrics = {k.removeprefix("val/"): v for k, v in logged.items() if k.startswith("val/")}
-            trial.record(metrics, module.network.state_dict())
+            trial.record(metrics, self._probe_metrics, module.network.state_dict())
             if trial.phase != "probe":
                 key = trial.phase if trial.phase == "pretrain" else f"retrain/{trial.name}"
                 self._log(trainer, {f"{key}/epoch": trial.epoch, **{f"{key}/{k}": v for k, v in metrics.items()}})

@@ -18,6 +18,7 @@ from bet_lightning.data.synthetic import make_synthetic
 from bet_lightning.data.triplets import TripletLoader, TripletSampler
 
 _logger = logging.getLogger(__name__)
+_MAX_SCORE_BYTES = 256 << 20
 
 
 class InteractionDataModule(pl.LightningDataModule):
@@ -42,7 +43,8 @@ class InteractionDataModule(pl.LightningDataModule):
         ratios: shares of train, valid and test for the splits `ratio` and `temporal`.
         valid_ratio: share of the training part that the split `official` validates on.
         batch_size: triplets a training batch.
-        eval_batch_size: users a batch of validation, test and prediction; the metrics do not depend on it.
+        eval_batch_size: users a batch of validation, test and prediction at most: fewer where the scores of a batch
+            would take more than 256 MiB. The metrics do not depend on it.
         seed: seed of the split, the triplets and the synthetic set.
         synthetic_users: users of the synthetic set.
         synthetic_items: items of the synthetic set.
@@ -159,8 +161,10 @@ class InteractionDataModule(pl.LightningDataModule):
         return TripletLoader(self.triplets)
 
     def val_dataloader(self) -> RankingLoader:
-        """Users with validation targets; their training items are seen."""
-        return self._ranking_loader(self.dataset.train, self.dataset.valid)
+        """Users with validation targets, in an order drawn from the seed; their training items are seen."""
+        loader = self._ranking_loader(self.dataset.train, self.dataset.valid)
+        loader.users = np.random.default_rng(self.seed).permutation(loader.users)  # any share of them is a sample
+        return loader
 
     def test_dataloader(self) -> RankingLoader:
         """Users with test targets; their training and validation items are seen.
@@ -177,12 +181,16 @@ class InteractionDataModule(pl.LightningDataModule):
         data = self.dataset
         seen = data.train.union(data.valid).union(data.test)
         nothing = Csr.from_keys(np.empty(0, dtype=np.int64), data.num_users, data.num_items)
-        return RankingLoader(np.arange(data.num_users), seen, nothing, self.eval_batch_size, *self._ranks())
+        return RankingLoader(np.arange(data.num_users), seen, nothing, self._users_at_once(), *self._ranks())
 
     def _ranking_loader(self, seen: Csr, targets: Csr) -> RankingLoader:
         """Loader of the users with targets."""
         users = np.flatnonzero(targets.degrees())
-        return RankingLoader(users, seen, targets, self.eval_batch_size, *self._ranks())
+        return RankingLoader(users, seen, targets, self._users_at_once(), *self._ranks())
+
+    def _users_at_once(self) -> int:
+        """Users a batch whose float32 scores of all items stay within bounds."""
+        return max(1, min(self.eval_batch_size, _MAX_SCORE_BYTES // (4 * self.dataset.num_items)))
 
     def _ranks(self) -> tuple[int, int]:
         """This rank and the number of ranks of the trainer, if there is one."""

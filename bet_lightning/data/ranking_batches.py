@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -34,6 +35,9 @@ class RankingBatch(NamedTuple):
 class RankingLoader:
     """Batches of users for full ranking, every user once, without padding.
 
+    Attributes:
+        share: share of the batches to give, in (0, 1]: the first ones, rounded up.
+
     Args:
         users: int64 of shape `(n,)`, over all ranks.
         seen: pairs that are not to be ranked, all users x items.
@@ -64,14 +68,19 @@ class RankingLoader:
         self.seen = seen
         self.targets = targets
         self.batch_size = batch_size
+        self.share = 1.0
+
+    def num_batches(self, share: float) -> int:
+        """Batches of a share on this rank, at least one where there is any."""
+        return math.ceil(share * -(-len(self.users) // self.batch_size))
 
     def __len__(self) -> int:
         """Batches on this rank."""
-        return -(-len(self.users) // self.batch_size)
+        return self.num_batches(self.share)
 
     def __iter__(self) -> Iterator[RankingBatch]:
         """Give the batches in the order of the users."""
-        for start in range(0, len(self.users), self.batch_size):
-            block = self.users[start : start + self.batch_size]
+        for index in range(len(self)):
+            block = self.users[index * self.batch_size : (index + 1) * self.batch_size]
             arrays = (block, *self.seen.select(block), *self.targets.select(block))
             yield RankingBatch(*(torch.from_numpy(np.array(array, dtype=np.int64)) for array in arrays))

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bet_lightning.ranking import quality
 from bet_lightning.search.search import BudgetedSearch, Proposal
 from bet_lightning.search.trial import Phase, Trial
 
@@ -65,7 +66,7 @@ class TrainingPlan:
         trial = self.trial
         self.done.append((trial.phase, trial.epoch))
         if trial.phase == "pretrain":
-            self.full_quality, self.pretrained = trial.quality, trial.best_weights
+            self.full_quality, self.pretrained = quality(trial.best_probe_metrics), trial.best_weights
         elif trial.phase == "probe":
             self._learn(trial)
         elif trial.name == BET:

@@ -27,6 +27,7 @@ class Trial:
         waited: Validations since the best.
         best_epoch: Epoch of the best validation.
         best_metrics: Metrics of the best validation.
+        best_probe_metrics: The same metrics on the users that probes are validated on.
         best_weights: The backbone's state at the best validation.
     """
 
@@ -41,6 +42,7 @@ class Trial:
     waited: int = 0
     best_epoch: int = 0
     best_metrics: dict[str, float] = field(default_factory=dict)
+    best_probe_metrics: dict[str, float] = field(default_factory=dict)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -58,17 +60,21 @@ class Trial:
         """Mean recall and ndcg of the best validation so far; 0 before the first."""
         return quality(self.best_metrics) if self.best_metrics else 0.0
 
-    def record(self, metrics: Mapping[str, float], weights: Mapping[str, Tensor]) -> None:
+    def record(
+        self, metrics: Mapping[str, float], probe_metrics: Mapping[str, float], weights: Mapping[str, Tensor]
+    ) -> None:
         """Take the result of a validation after the current epoch.
 
         Args:
             metrics: ``recall@k`` and ``ndcg@k`` by name.
+            probe_metrics: The same on the users that probes are validated on.
             weights: The backbone's state, copied if it is the best so far.
         """
         if self.best_metrics and quality(metrics) <= self.quality:
             self.waited += 1
             return
         self.waited, self.best_epoch, self.best_metrics = 0, self.epoch, dict(metrics)
+        self.best_probe_metrics = dict(probe_metrics)
         self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,13 +1,20 @@
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from bet_lightning.backbones import LightGCN
 from bet_lightning.baselines import PopularitySizes, UniformSizes
 from bet_lightning.budget import Budget
 from bet_lightning.callbacks import TableSearch
+from bet_lightning.cli import main
+from bet_lightning.data import InteractionDataModule
+from bet_lightning.modules import RecommenderModule
+from bet_lightning.ranking import quality
 from bet_lightning.results import read_records, read_summary
+from tests.conftest import TINY, write_config
 
 BUDGET = Budget(keep_ratio=0.25)
 
@@ -17,6 +24,7 @@ BUDGET = Budget(keep_ratio=0.25)
     [
         ({"num_candidates": 0}, "TableSearch.num_candidates must be at least 1, got 0"),
         ({"patience": 0}, "TableSearch.patience must be at least 1, got 0"),
+        ({"probe_user_share": 0.0}, r"TableSearch.probe_user_share must be in \(0, 1\], got 0.0"),
         ({"min_size": 2}, "TableSearch.min_size must be 0 or 1, got 2"),
         ({"rivals": [UniformSizes(), UniformSizes()]}, "rivals need different names"),
         ({"rivals": [PopularitySizes(name="bet")]}, "not full, bet, best or last"),
@@ -38,6 +46,26 @@ def test_fitness_is_relative_to_the_full_table(finished_run: Path) -> None:
     for record in read_records(finished_run / "actions.jsonl"):
         quality = sum(record["metrics"].values()) / len(record["metrics"])
         assert record["fitness"] == pytest.approx(quality / denominator, rel=1e-9)
+
+
+def test_probes_rank_a_share_of_the_users_and_are_compared_on_it(tmp_path: Path) -> None:
+    config = write_config(tmp_path, "run", num_iterations=1, num_retrain=1, probe_user_share=0.5)
+    main(["fit", "--config", str(config), "--data.init_args.eval_batch_size", "16"])
+    data = InteractionDataModule(**TINY["data"]["init_args"], eval_batch_size=16)
+    data.setup("fit")
+    module = RecommenderModule(lambda edges: LightGCN(edges, 8, num_layers=1))
+    module.build(data.dataset.train)
+    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "full.ckpt", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])
+    batches = list(data.val_dataloader())
+    module.eval()
+    for batch in batches[: math.ceil(len(batches) / 2)]:
+        module.validation_step(batch, 0)
+    full = quality({name: float(value) for name, value in module.metrics.compute().items()})
+    (record,) = read_records(tmp_path / "run" / "actions.jsonl")
+    assert record["fitness"] == pytest.approx(quality(record["metrics"]) / full, rel=1e-6)
+    summary = read_summary(tmp_path / "run")["results"][0]["valid"]
+    assert full != pytest.approx(quality(summary), rel=1e-3)  # which is on all users
 
 
 def test_strategies_follow_the_paper(finished_run: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from pytorch_lightning import LightningModule, Trainer
 
-from bet_lightning.data import InteractionDataModule, RankingLoader, TripletLoader
+from bet_lightning.data import InteractionDataModule, RankingLoader, TripletLoader, datamodule
 
 SMALL = {"synthetic_users": 60, "synthetic_items": 50, "synthetic_interactions": 700}
 
@@ -250,3 +250,11 @@ def test_real_data(real_data, name, users, items, train_and_valid, test, skipped
     paper = prepared(name=name, data_dir=str(real_data), split="paper").dataset
     sizes = np.array([paper.train.nnz, paper.valid.nnz, paper.test.nnz])
     np.testing.assert_allclose(sizes / sizes.sum(), [0.5, 0.25, 0.25], atol=0.02)
+
+
+def test_fewer_users_at_once_where_their_scores_would_take_too_much(monkeypatch):
+    data = InteractionDataModule(synthetic_items=1500, eval_batch_size=1024)
+    data.setup("fit")
+    assert data.val_dataloader().batch_size == 1024
+    monkeypatch.setattr(datamodule, "_MAX_SCORE_BYTES", 100 * 4 * data.dataset.num_items)
+    assert data.val_dataloader().batch_size == data.predict_dataloader().batch_size == 100

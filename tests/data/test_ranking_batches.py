@@ -27,6 +27,16 @@ def test_batches_match_the_matrices(small_split, batch_size):
             assert list(zip(rows.tolist(), items.tolist(), strict=True)) == expected
 
 
+def test_share_gives_the_first_batches(small_split):
+    users = np.arange(small_split.num_users)
+    loader = RankingLoader(users, small_split.train, small_split.test, 16)
+    everything = [batch.users for batch in loader]
+    loader.share = 0.3
+    some = [batch.users for batch in loader]
+    assert len(some) == len(loader) == -(-3 * len(everything) // 10)
+    assert all(a.equal(b) for a, b in zip(some, everything[: len(some)], strict=True))
+
+
 def test_ranks_share_the_users(small_split):
     users = np.arange(small_split.num_users)
     ranks = [RankingLoader(users, small_split.train, small_split.test, 16, rank, 7) for rank in range(7)]
