@@ -1,5 +1,7 @@
 """Paired timing: ours, a rival and the floor take turns, so that a drift of the machine hits all of them."""
 
+import contextlib
+import ctypes
 import gc
 import statistics
 import threading
@@ -84,6 +86,8 @@ def peak_memory_mb(work: Work) -> float:
     """Resident memory in MB that work needs beyond what was there before, sampled every 2 ms."""
     process, done, peak = psutil.Process(), threading.Event(), 0
     gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory resident, and work would seem to need none
     before = process.memory_info().rss
 
     def watch() -> None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.nn.models import LightGCN as PyGLightGCN
 
-from bet_lightning.backbones import NGCF, LightGCN, NeuMF
+from bet_lightning.backbones import MF, NGCF, LightGCN, NeuMF
 from bet_lightning.data import BPRBatch
 
 Step = Callable[[BPRBatch], object]
@@ -48,6 +48,12 @@ def _triplet_loss(final: Tensor, ego: Tensor, batch: BPRBatch, num_users: int) -
     user, pos, neg = final[users], final[positives], final[negatives]
     rows = torch.cat([ego[users], ego[positives], ego[negatives]])
     return bpr_loss((user * pos).sum(1), (user * neg).sum(1), rows, len(users))
+
+
+def plain_mf_step(model: MF) -> Step:
+    """MF in its straightforward form: rows indexed, plain Adam."""
+    weight = model.table().weight
+    return train_step(model, lambda batch: _triplet_loss(weight, weight, batch, model.num_users))
 
 
 def coo_lightgcn_step(model: LightGCN, adjacency: Tensor) -> Step:

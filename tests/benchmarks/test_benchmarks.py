@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import __main__ as benchmarks
-from tests.benchmarks import probes
+from tests.benchmarks import convergence, growth, probes
 from tests.benchmarks.measure import paired
 
 DATA_DIR = os.environ.get("BET_DATA_DIR", "")
@@ -36,3 +36,22 @@ def test_every_benchmark_runs(tmp_path: Path) -> None:
 def test_the_study_of_probes_runs() -> None:
     found = probes.main(["--data-dir", DATA_DIR, "--actions", "3", "--epochs", "1", "--max-size", "16"])
     assert len(found) == 15 + 6 and all(-1 <= each["rho"] <= 1 and each["lost"] >= 0 for each in found.values())
+
+
+@needs_data
+def test_the_study_of_convergence_runs() -> None:
+    epochs = ["--epochs", "2", "--rival-epochs", "1"]
+    found = convergence.main(["--data", "lastfm", "--data-dir", DATA_DIR, "--max-size", "16", *epochs])
+    assert 0 < found["ours_epochs"] <= 2 and found["paper_epochs"] == 1
+    assert found["ratio"] > 0
+
+
+def test_the_study_of_growth_runs() -> None:
+    points = growth.main(["--max-gb", "0.15", "--rounds", "1", "--threads", "1"])
+    assert len(points) == 1 and points[0]["seconds"] > 0 and points[0]["interactions"] > 150_000
+
+
+def test_growth_is_fitted() -> None:
+    shapes = ((10, 100), (10, 400), (50, 200), (50, 900))
+    points = [{"rows": n, "interactions": e, "seconds": 5 + 2.0 * n + 0.5 * e} for n, e in shapes]
+    assert growth.fit(points) == pytest.approx((5, 2.0, 0.5))
