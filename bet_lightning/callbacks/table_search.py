@@ -38,8 +38,9 @@ class TableSearch(pl.Callback):
         num_updates: Predictor updates an iteration, N.
         selection: Which candidate is probed: the paper's ``mixed``, ``greedy``, ``nearest`` or ``random``.
         realization: How candidates follow from a distribution: ``quantile`` or ``draws``.
-        probe_epochs: Epochs of a probe.
-        probe_user_share: Share of the validation users that a probe is validated on, rounded up to whole batches.
+        probe_epochs: Epochs of a probe (paper: 10 or 15).
+        probe_user_share: Share of the validation users that a probe is validated on, rounded up to whole batches
+            (paper: 1).
         probe_schedule: Learning rate of a probe.
         num_retrain: Actions trained from scratch.
         max_epochs: Epochs at most of pretraining and of each retraining.
@@ -62,8 +63,8 @@ class TableSearch(pl.Callback):
         num_updates: int = 2,
         selection: Selection = "mixed",
         realization: Realization = "quantile",
-        probe_epochs: int = 10,
-        probe_user_share: float = 1.0,
+        probe_epochs: int = 1,
+        probe_user_share: float = 0.3,
         probe_schedule: LRSchedule = LRSchedule(decay=0.98),  # noqa: B008 (frozen)
         num_retrain: int = 5,
         max_epochs: int = 500,
