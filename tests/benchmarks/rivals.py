@@ -1,13 +1,14 @@
 """How others do it, written anew: only to be measured, and to check that ours computes the same."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.nn.models import LightGCN as PyGLightGCN
 
-from bet_lightning.backbones import MF, NGCF, LightGCN, NeuMF
+from bet_lightning.backbones import MF, NGCF, Edges, LightGCN, NeuMF
 from bet_lightning.data import BPRBatch
 
 Step = Callable[[BPRBatch], object]
@@ -136,5 +137,28 @@ def masked_neumf_step(model: NeuMF) -> Step:
 
         rows = torch.cat([batch.users, positives, negatives])
         return bpr_loss(score(positives), score(negatives), torch.cat([gmf[rows], mlp[rows]], 1), len(batch.users))
+
+    return train_step(model, loss)
+
+
+def recbole_lightgcn_step(edges: Edges, d: int) -> Step | None:
+    """LightGCN as RecBole trains it, if RecBole is installed: its model and loss, plain Adam."""
+    try:
+        from recbole.model.general_recommender import LightGCN as RecBoleLightGCN
+        from scipy.sparse import coo_matrix
+    except ImportError:
+        return None
+    fields = {"USER_ID_FIELD": "user", "ITEM_ID_FIELD": "item", "NEG_PREFIX": "neg_"}
+    settings = {"device": torch.device("cpu"), "embedding_size": d, "n_layers": 3, "reg_weight": L2}
+    shape, numbers = (edges.num_users, edges.num_items), {"user": edges.num_users, "item": edges.num_items}
+    ones = torch.ones(len(edges.users)).numpy()
+    matrix = coo_matrix((ones, (edges.users.numpy(), edges.items.numpy())), shape)
+    dataset = SimpleNamespace(num=numbers.__getitem__, inter_matrix=lambda form: matrix)
+    model = RecBoleLightGCN({**fields, **settings, "require_pow": True}, dataset)
+
+    def loss(batch: BPRBatch) -> Tensor:
+        interaction = {"user": batch.users, "item": batch.pos_items, "neg_item": batch.neg_items}
+        result: Tensor = model.calculate_loss(interaction)
+        return result
 
     return train_step(model, loss)

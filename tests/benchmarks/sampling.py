@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_geometric.utils import structured_negative_sampling
 
 from bet_lightning.budget import Budget
-from bet_lightning.search import BoundedSampler, FitnessPredictor, PopularityProfile
+from bet_lightning.search import BoundedSampler, BudgetedSearch, FitnessPredictor, PopularityProfile
 from tests.benchmarks.data import Bench
 from tests.benchmarks.measure import Row, compare
 
@@ -121,8 +121,28 @@ def scale(bench: Bench, threads: int) -> list[Row]:
     return rows
 
 
+def iteration(bench: Bench, threads: int) -> list[Row]:
+    """All that an iteration of a search does beside the probe, with a hundred times the paper's candidates."""
+    data, count = bench.data.dataset, 10_000
+    frequencies = torch.from_numpy(data.user_frequency), torch.from_numpy(data.item_frequency)
+    users, items = (PopularityProfile.from_frequency(frequency) for frequency in frequencies)
+    cap = Budget(keep_ratio=0.1).cap(data.num_users + data.num_items, MAX_SIZE)
+    sampler = BoundedSampler(data.num_users, data.num_items, cap, MAX_SIZE)
+    search = BudgetedSearch(sampler, FitnessPredictor(users, items, MAX_SIZE), num_candidates=count)
+    return compare(
+        f"search iteration, {count} candidates",
+        lambda: search.observe(search.propose(), 0.5),
+        {},
+        d=MAX_SIZE,
+        threads=threads,
+        rounds=min(3, bench.rounds),
+        units=count,
+    )
+
+
 def run(bench: Bench, threads: int) -> Iterator[list[Row]]:
     """All benchmarks of sampling."""
     yield negatives(bench, threads)
     yield actions(bench, threads)
+    yield iteration(bench, threads)
     yield scale(bench, threads)

@@ -76,6 +76,8 @@ def lightgcn(bench: Bench, d: int, batch: int, threads: int) -> list[Row]:
         "torch_geometric, edge_index": rivals.pyg_lightgcn_step(on_index, bench.edge_index, ours.num_users),
         "COO, six products, plain Adam": rivals.coo_lightgcn_step(LightGCN(bench.edges, d), bench.adjacency),
     }
+    if (recbole := rivals.recbole_lightgcn_step(bench.edges, d)) is not None:
+        others["RecBole"] = recbole
     return compare_steps("LightGCN step", ours, others, bench, d, batch, threads, lightgcn_floor(ours, d))
 
 
