@@ -29,6 +29,23 @@ def squared_norms(rows: Tensor) -> Tensor:
     return cast(Tensor, _SquaredNorms.apply(rows))  # type: ignore[no-untyped-call]
 
 
+def triplet_scores_and_norms(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return both of the same rows, ``triplet_scores`` and ``(3 b,)`` squared norms, with one gradient tensor."""
+    return cast(tuple[Tensor, Tensor, Tensor], _TripletScoresAndNorms.apply(rows))  # type: ignore[no-untyped-call]
+
+
+def _towards_rows(rows: Tensor, for_pos: Tensor, for_neg: Tensor) -> Tensor:
+    """Gradient of the rows from those of both scores, ``(b,)`` each."""
+    user, pos, neg = rows.chunk(3)
+    for_pos, for_neg = for_pos.unsqueeze(1), for_neg.unsqueeze(1)
+    out = torch.empty_like(rows)
+    out_user, out_pos, out_neg = out.chunk(3)
+    torch.mul(pos, for_pos, out=out_user).addcmul_(neg, for_neg)
+    torch.mul(user, for_pos, out=out_pos)
+    torch.mul(user, for_neg, out=out_neg)
+    return out
+
+
 class _TripletScores(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,14 +57,7 @@ class _TripletScores(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Tensor:
         (rows,) = ctx.saved_tensors
-        user, pos, neg = rows.chunk(3)
-        for_pos, for_neg = (grad.unsqueeze(1) for grad in grads)
-        out = torch.empty_like(rows)
-        out_user, out_pos, out_neg = out.chunk(3)
-        torch.mul(pos, for_pos, out=out_user).addcmul_(neg, for_neg)
-        torch.mul(user, for_pos, out=out_pos)
-        torch.mul(user, for_neg, out=out_neg)
-        return out
+        return _towards_rows(rows, *grads)
 
 
 class _SquaredNorms(torch.autograd.Function):
@@ -63,3 +73,18 @@ class _SquaredNorms(torch.autograd.Function):
         (rows,) = ctx.saved_tensors
         towards: Tensor = rows * (2 * grads[0]).unsqueeze(1)
         return towards
+
+
+class _TripletScoresAndNorms(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.save_for_backward(rows)
+        user, pos, neg = rows.chunk(3)
+        vecdot = torch.linalg.vecdot
+        return vecdot(user, pos), vecdot(user, neg), vecdot(rows, rows)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Any) -> Tensor:
+        (rows,) = ctx.saved_tensors
+        return _towards_rows(rows, *grads[:2]).addcmul_(rows, (2 * grads[2]).unsqueeze(1))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bet_lightning.backbones.dot import DotProductBackbone
-from bet_lightning.backbones.dot_products import squared_norms
+from bet_lightning.backbones.dot_products import triplet_scores_and_norms
 from bet_lightning.backbones.graph import Edges
 from bet_lightning.backbones.initialization import fill_normal
 
@@ -41,7 +41,8 @@ class MF(DotProductBackbone):
         """Return a copy of the table: there is nothing to propagate, and final vectors must not follow the weights."""
         return ego.clone()
 
-    def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Mask the batch's rows only: no other row matters."""
-        ego = self.table().narrow(rows)
-        return ego, squared_norms(ego)
+    def forward(self, users: Tensor, pos_items: Tensor, neg_items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Score a batch of triplets: see :meth:`Backbone.forward`. Only the batch's rows are masked."""
+        rows = torch.cat([users, self.item_rows(pos_items), self.item_rows(neg_items)])
+        pos_scores, neg_scores, norms = triplet_scores_and_norms(self.table().narrow(rows))
+        return pos_scores, neg_scores, norms.sum() / (2 * users.numel())

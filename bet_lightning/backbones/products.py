@@ -123,9 +123,13 @@ class _SymmetricProduct(torch.autograd.Function):
         ctx.matrix = matrix
         # Sparse products exist in full precision only, so autocast must not touch them.
         with torch.autocast(x.device.type, enabled=False):
-            if x.device.type != "cpu" or x.shape[1] <= 2 * BLOCK_COLUMNS:
+            if x.device.type != "cpu" or x.shape[1] <= BLOCK_COLUMNS:
                 return matrix @ x
-            return torch.cat([matrix @ block.contiguous() for block in x.split(BLOCK_COLUMNS, dim=1)], dim=1)
+            out = torch.empty_like(x, memory_format=torch.contiguous_format)
+            for start in range(0, x.shape[1], BLOCK_COLUMNS):
+                columns = slice(start, start + BLOCK_COLUMNS)
+                out[:, columns] = matrix @ x[:, columns].contiguous()
+            return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:

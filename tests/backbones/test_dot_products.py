@@ -1,6 +1,6 @@
 import torch
 
-from bet_lightning.backbones.dot_products import squared_norms, triplet_scores
+from bet_lightning.backbones.dot_products import squared_norms, triplet_scores, triplet_scores_and_norms
 
 
 def test_equal_dot_products_and_their_gradient() -> None:
@@ -22,3 +22,9 @@ def test_squared_norms_and_their_gradient() -> None:
     rows = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(squared_norms(rows), rows.square().sum(1))
     assert torch.autograd.gradcheck(squared_norms, rows)
+
+
+def test_scores_and_norms_together() -> None:
+    rows = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(triplet_scores_and_norms(rows), (*triplet_scores(rows), squared_norms(rows)))
+    assert torch.autograd.gradcheck(triplet_scores_and_norms, rows)
