@@ -14,7 +14,7 @@ import torch
 from bet_lightning.baselines import SizeRule, UniformSizes, write_sizes
 from bet_lightning.budget import Budget
 from bet_lightning.callbacks.new_plan import new_plan, profiles
-from bet_lightning.data import DataSplit, RankingLoader
+from bet_lightning.data import DataSplit
 from bet_lightning.modules import LRSchedule, RecommenderModule
 from bet_lightning.report import define_axes, print_results, report_run
 from bet_lightning.results import Summary, new_result, new_summary, write_actions, write_json, write_popularity
@@ -165,8 +165,7 @@ class TableSearch(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the metrics on the users that probes are validated on, what fitness compares with."""
-        loader: RankingLoader = trainer.val_dataloaders  # type: ignore[assignment]
-        if batch_idx + 1 == loader.num_batches(self.probe_user_share):
+        if batch_idx + 1 == trainer.val_dataloaders.num_batches(self.probe_user_share):  # type: ignore[union-attr]
             found = _recommender(pl_module).metrics.compute()
             self._probe_metrics = {name: float(value) for name, value in found.items()}
 
