@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bet_lightning.budget import allocate
+from bet_lightning.budget import allocate, split_cap
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -69,10 +69,8 @@ class PopularitySizes(SizeRule):
         if self.user_share is None:
             sides = [np.concatenate(sides)]
         else:
-            num_users, num_items = len(user_frequency), len(item_frequency)
-            low = max(min_size * num_users, cap - max_size * num_items)
-            high = min(max_size * num_users, cap - min_size * num_items)
-            user_cap = min(max(round(self.user_share * cap), low), high)
+            num_users, num_items = map(len, sides)
+            user_cap = split_cap(cap, self.user_share, num_users, num_items, min_size=min_size, max_size=max_size)
             caps = [user_cap, cap - user_cap]
         sizes = []
         for frequency, side_cap in zip(sides, caps, strict=True):

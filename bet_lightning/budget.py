@@ -116,6 +116,13 @@ class Budget:
         return cap
 
 
+def split_cap(cap: int, user_share: float, num_users: int, num_items: int, *, min_size: int, max_size: int) -> int:
+    """Parameters for users: their share of the cap, moved to the nearest that both sides can spend."""
+    low = max(min_size * num_users, cap - max_size * num_items)
+    high = min(max_size * num_users, cap - min_size * num_items)
+    return min(max(round(user_share * cap), low), high)
+
+
 def allocate(weights: npt.ArrayLike, cap: int, *, min_size: int = 1, max_size: int) -> npt.NDArray[np.int64]:
     """Hand out ``cap`` parameters in proportion to weights, exactly and within bounds.
 

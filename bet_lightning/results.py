@@ -132,17 +132,18 @@ def new_summary(backbone: Backbone, data: DataSplit, cap: int, seed: int) -> Sum
     }
 
 
-def new_result(trial: Trial, checkpoint: str, max_size: int) -> dict[str, Any]:
+def new_result(trial: Trial, name: str, checkpoint: str, max_size: int) -> dict[str, Any]:
     """One entry of ``results``, from a finished training.
 
     Args:
         trial: The training.
+        name: Name of the result.
         checkpoint: Its checkpoint's path within the run folder.
         max_size: Largest size of a row.
     """
     params = int(trial.sizes.sum())
     return {
-        "name": trial.name,
+        "name": name,
         "params": params,
         "bytes": table_bytes(params, len(trial.sizes), max_size),
         "valid": trial.best_metrics,

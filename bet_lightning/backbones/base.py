@@ -77,6 +77,34 @@ class Backbone(nn.Module, ABC):
         for index in range(num_tables):
             self.table(index).set_sizes((wide + num_tables - 1 - index) // num_tables)
 
+    def check_full(self) -> None:
+        """Refuse to change the basis of tables that are masked: what is cut off could not be brought back.
+
+        Raises:
+            ValueError: If a row has less than its full size.
+        """
+        if self.num_used < self.num_rows * self.row_width:
+            raise ValueError(
+                f"the basis of a table can be changed at its full size only, got {self.num_used} of "
+                f"{self.num_rows * self.row_width} parameters"
+            )
+
+    @abstractmethod
+    def to_principal_basis(self) -> None:
+        """Change the tables' columns in place so that the first carry most of the scores, which stay what they are.
+
+        Raises:
+            ValueError: If a row has less than its full size.
+        """
+
+    @abstractmethod
+    def energy(self) -> Tensor:
+        """Return what each parameter of a row adds to the squares of what it is used for, without gradient.
+
+        Returns:
+            ``(num_rows, row_width)`` float32, in the order in which sizes grow.
+        """
+
     def item_rows(self, items: Tensor) -> Tensor:
         """Return the table rows of items: they come after the users'."""
         return items + self.num_users

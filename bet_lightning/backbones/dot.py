@@ -25,7 +25,11 @@ class Factors(NamedTuple):
 
 
 class DotProductBackbone(Backbone):
-    r"""Backbone with one table and the score :math:`\hat{y}_{ui} = z_u^\top z_i`, z being final vectors."""
+    r"""Backbone with one table and the score :math:`\hat{y}_{ui} = z_u^\top z_i`, z being final vectors.
+
+    Unless a class says otherwise, final vectors are linear in the table, each column apart: rotating its columns
+    rotates them alike, and no score changes.
+    """
 
     @abstractmethod
     def propagate(self, ego: Tensor) -> Tensor:
@@ -42,6 +46,19 @@ class DotProductBackbone(Backbone):
         """Return the masked table that is propagated, ``(num_rows, max_size)``, or narrower where that is the same."""
         table: Tensor = self.table()()
         return table
+
+    @torch.no_grad()
+    def to_principal_basis(self) -> None:
+        """Rotate the table so that its columns are the principal axes of the final vectors, most energy first."""
+        self.check_full()
+        final = self.propagate(self.ego()).double()
+        _, axes = torch.linalg.eigh(final.T @ final)  # ascending
+        self.table().weight.copy_(self.table().weight.double() @ axes.flip(1))
+
+    @torch.no_grad()
+    def energy(self) -> Tensor:
+        """Return the squares of the final vectors: see :meth:`Backbone.energy`."""
+        return self.propagate(self.ego()).square()
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return final vectors ``(r, width)`` and squared norms ``(r,)`` of the masked table rows ``rows``.

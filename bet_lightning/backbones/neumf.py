@@ -128,6 +128,45 @@ class NeuMF(Backbone):
                 scores[u : u + user_block, i : i + item_block] += hidden @ mlp_weight
         return scores
 
+    @torch.no_grad()
+    def to_principal_basis(self) -> None:
+        """Sort the GMF columns by what they add to scores; rotate users' and items' MLP rows to their principal axes.
+
+        The first layer takes the rotations back, so each side has its own.
+        """
+        self.check_full()
+        gmf, mlp = self.table(0).weight, self.table(1).weight
+        output, first = self.output.weight, cast(nn.Linear, self.tower[0]).weight
+        order = self._gmf_energy().sum(0).argsort(descending=True, stable=True)
+        gmf.copy_(gmf[:, order])
+        output[:, : self.max_size] = output[:, : self.max_size][:, order]
+        for side, half in zip(self._sides(mlp), first.chunk(2, dim=1), strict=True):
+            _, axes = torch.linalg.eigh(side.double().T @ side.double())  # ascending
+            axes = axes.flip(1)
+            side.copy_(side.double() @ axes)
+            half.copy_(half.double() @ axes)
+
+    @torch.no_grad()
+    def energy(self) -> Tensor:
+        """Return mean squares of what is added to a score, tables taking turns: see :meth:`Backbone.energy`."""
+        first, (_, mlp_weight) = cast(nn.Linear, self.tower[0]).weight, self._output_weights()
+        if len(self.tower) == 1:
+            first = first * mlp_weight.unsqueeze(1)
+        factors = first.square().sum(0).chunk(2)
+        sides = zip(self._sides(self.table(1).weight), factors, strict=True)
+        mlp = torch.cat([side.square() * factor for side, factor in sides])
+        return torch.stack([self._gmf_energy(), mlp], dim=2).flatten(1)
+
+    def _gmf_energy(self) -> Tensor:
+        """``(num_rows, max_size)`` squares of the GMF rows, times the mean square that they meet on the other side."""
+        users, items = self._sides(self.table(0).weight.square())
+        weight = self._output_weights()[0].square()
+        return torch.cat([users * items.mean(0), items * users.mean(0)]) * weight
+
+    def _sides(self, table: Tensor) -> tuple[Tensor, Tensor]:
+        """Views of the users' and of the items' rows."""
+        return table[: self.num_users], table[self.num_users :]
+
     def _block_shape(self, scores: Tensor) -> tuple[int, int]:
         """Split the pairs that fit into one block into users (up to 32) and items."""
         default = CPU_BLOCK_BYTES if scores.device.type == "cpu" else GPU_BLOCK_BYTES

@@ -92,6 +92,20 @@ class NGCF(DotProductBackbone):
         norms = squared_norms(outputs[0])
         return final.index_select(0, block.positions), norms.index_select(0, block.positions)
 
+    @torch.no_grad()
+    def to_principal_basis(self) -> None:
+        """Sort the table's columns by their energy: the element-wise product allows no other change of basis."""
+        self.check_full()
+        order = self.table().weight.square().sum(0).argsort(descending=True, stable=True)
+        for layer in (self.table(), self.sum_layers[0], self.product_layers[0]):
+            weight = cast(Tensor, layer.weight)
+            weight.copy_(weight[:, order])
+
+    @torch.no_grad()
+    def energy(self) -> Tensor:
+        """Return the squares of the table: see :meth:`Backbone.energy`."""
+        return self.ego().square()
+
     def _layer(self, index: int, neighbours: Tensor, hidden: Tensor) -> Tensor:
         """Output of a layer from its input and the input's product with the graph, ``(r, max_size)`` each."""
         sum_layer, product_layer = cast(nn.Linear, self.sum_layers[index]), cast(nn.Linear, self.product_layers[index])

@@ -6,43 +6,57 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 
-from bet_lightning.baselines import SizeRule, UniformSizes, write_sizes
+from bet_lightning.baselines import SizeRule, UniformSizes
 from bet_lightning.budget import Budget
-from bet_lightning.callbacks.new_plan import new_plan, profiles
+from bet_lightning.callbacks.new_plan import Family, new_plan, new_search, profiles
+from bet_lightning.callbacks.run_results import keep_result, log_metrics, report_probe
+from bet_lightning.callbacks.settings import check_names, check_settings
 from bet_lightning.data import DataSplit
 from bet_lightning.modules import LRSchedule, RecommenderModule
 from bet_lightning.report import define_axes, print_results, report_run
-from bet_lightning.results import Summary, new_result, new_summary, write_actions, write_json, write_popularity
-from bet_lightning.search import Realization, Selection, TrainingPlan, Trial
+from bet_lightning.results import Summary, new_summary, write_popularity
+from bet_lightning.search import BudgetedSearch, Realization, RetrainInit, Selection, TrainingPlan, Trial
 
 log = logging.getLogger(__name__)
+
+Basis = Literal["principal", "trained"]
 
 
 class TableSearch(pl.Callback):
     """Pretrain, search, retrain: every training of BET is a run of ordinary Lightning epochs.
 
-    The full table is pre-trained until patience runs out. Then, ``num_iterations`` times, an action is chosen, the
-    pre-trained backbone masked to its sizes, trained for ``probe_epochs`` and validated; its quality relative to the
-    full table's is the action's fitness. The best ``num_retrain`` actions are trained from scratch and the best on
+    The full table is pre-trained until patience runs out, then its columns are turned so that the first carry most.
+    Then, ``num_iterations`` times, an action is chosen, the pre-trained backbone masked to its sizes, trained for
+    ``probe_epochs`` and validated; its quality relative to the full table's is the action's fitness. The best
+    ``num_tuned`` are probed again for ``tune_epochs``. The best ``num_retrain`` actions are retrained and the best on
     validation is the result ``bet``; the ``rivals`` are trained likewise. With a ``rule``, only its sizes are.
 
     Args:
         budget: The memory budget.
+        family: Which actions there are: the ``paper``'s, with sizes from distributions handed out by popularity;
+            ``spectral`` ones, with sizes from the energy of the pre-trained table; ``uniform`` ones, with one size
+            for users and one for items.
+        basis: ``principal`` turns the pre-trained table's columns so that the first carry most of the scores, which
+            stay what they are; ``trained`` leaves them.
         num_iterations: Probes, T.
         num_candidates: Candidates an iteration, m.
         num_updates: Predictor updates an iteration, N.
         selection: Which candidate is probed: the paper's ``mixed``, ``greedy``, ``nearest`` or ``random``.
-        realization: How candidates follow from a distribution: ``quantile`` or ``draws``.
-        probe_epochs: Epochs of a probe (paper: 10 or 15).
+        realization: How the paper's candidates follow from a distribution: ``quantile`` or ``draws``.
+        probe_epochs: Epochs of a probe (paper: 10 or 15); 0 ranks the masked table without training.
         probe_user_share: Share of the validation users that a probe is validated on, rounded up to whole batches
             (paper: 1).
-        probe_schedule: Learning rate of a probe.
-        num_retrain: Actions trained from scratch.
+        probe_schedule: Learning rate of what starts from pre-trained weights.
+        num_tuned: Actions of highest fitness that are probed again, for longer, before some are retrained.
+        tune_epochs: Epochs of these probes.
+        num_retrain: Actions retrained.
+        retrain_init: Weights that retraining starts from: ``fresh`` as in the paper, the masked pre-trained ones
+            (``warm``), or ``both``, of which the better on validation is the result.
         max_epochs: Epochs at most of pretraining and of each retraining.
         eval_every_n_epochs: Epochs between validations in pretraining and retraining.
         patience: Validations without a gain that end them.
@@ -58,6 +72,8 @@ class TableSearch(pl.Callback):
     def __init__(
         self,
         budget: Budget,
+        family: Family = "paper",
+        basis: Basis = "principal",
         num_iterations: int = 50,
         num_candidates: int = 100,
         num_updates: int = 2,
@@ -66,7 +82,10 @@ class TableSearch(pl.Callback):
         probe_epochs: int = 1,
         probe_user_share: float = 0.3,
         probe_schedule: LRSchedule = LRSchedule(decay=0.98),  # noqa: B008 (frozen)
+        num_tuned: int = 0,
+        tune_epochs: int = 1,
         num_retrain: int = 5,
+        retrain_init: RetrainInit = "fresh",
         max_epochs: int = 500,
         eval_every_n_epochs: int = 1,
         patience: int = 5,
@@ -75,28 +94,18 @@ class TableSearch(pl.Callback):
         rule: SizeRule | None = None,
         seed: int | None = None,
     ) -> None:
-        smallest = {"num_iterations": 0, "num_updates": 0, "min_size": 0}
-        for name in (
-            *("num_iterations", "num_candidates", "num_updates", "probe_epochs", "num_retrain"),
-            *("max_epochs", "eval_every_n_epochs", "patience", "min_size"),
-        ):
-            value, low = locals()[name], smallest.get(name, 1)
-            if value < low:
-                raise ValueError(f"TableSearch.{name} must be at least {low}, got {value}")
-        if not 0 < probe_user_share <= 1:
-            raise ValueError(f"TableSearch.probe_user_share must be in (0, 1], got {probe_user_share}")
-        if min_size > 1:
-            raise ValueError(f"TableSearch.min_size must be 0 or 1, got {min_size}")
+        check_settings(locals())
         self.rules = [rule] if rule else [UniformSizes()] if rivals is None else list(rivals)
-        names = [each.name for each in self.rules]
-        if len(set(names)) < len(names) or {"full", "bet", "best", "last"} & set(names):
-            raise ValueError(f"TableSearch.rivals need different names, not full, bet, best or last, got {names}")
+        check_names([each.name for each in self.rules])
         self.budget, self.min_size, self.probe_schedule = budget, min_size, probe_schedule
-        self.realization, self.probe_user_share = realization, probe_user_share
+        self.basis, self.probe_user_share = basis, probe_user_share
         self.plan_settings: dict[str, Any] = {
             "num_iterations": num_iterations,
             "probe_epochs": probe_epochs,
+            "num_tuned": num_tuned,
+            "tune_epochs": tune_epochs,
             "num_retrain": num_retrain,
+            "retrain_init": retrain_init,
             "max_epochs": max_epochs,
             "eval_every": eval_every_n_epochs,
             "patience": patience,
@@ -104,10 +113,14 @@ class TableSearch(pl.Callback):
         }
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.search_settings: dict[str, Any] = {
-            "num_candidates": num_candidates,
-            "num_updates": num_updates,
-            "selection": selection,
-            "seed": self.seed,
+            "family": family,
+            "realization": realization,
+            "settings": {
+                "num_candidates": num_candidates,
+                "num_updates": num_updates,
+                "selection": selection,
+                "seed": self.seed,
+            },
         }
         self.plan: TrainingPlan | None = None
         self.summary: Summary = {}
@@ -124,21 +137,14 @@ class TableSearch(pl.Callback):
         width = backbone.row_width
         self.cap = self.budget.cap(backbone.num_rows, width, min_size=self.min_size)
         self.folder = Path(trainer.default_root_dir)
-        self.base_schedule = module.schedule
+        self.schedules = {"fresh": module.schedule, "warm": self.probe_schedule}
         self.plan = new_plan(
-            data,
-            self.rules,
-            cap=self.cap,
-            width=width,
-            min_size=self.min_size,
-            realization=self.realization,
-            search=self.search_settings,
-            plan=self.plan_settings,
+            data, self.rules, cap=self.cap, width=width, min_size=self.min_size, settings=self.plan_settings
         )
         if self._restored:
-            self.plan.load_state_dict(self._restored["plan"])
+            self._restore_plan(module, data, self._restored["plan"])
             self.summary = self._restored["summary"]
-            module.schedule = self._schedule(self.plan.trial)
+            module.schedule = self.schedules[self.plan.trial.start]
             return
         self.summary = new_summary(backbone, data, self.cap, self.seed)
         if trainer.is_global_zero:
@@ -147,11 +153,13 @@ class TableSearch(pl.Callback):
         self._begin(trainer, module, self.plan.trial)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Choose the epoch's triplets and whether it ends with a validation."""
+        """Probe what needs no training; choose the epoch's triplets and whether it ends with a validation."""
+        while self._plan.trial.max_epochs == 0:
+            self._probe_untrained(trainer, _recommender(pl_module))
         trial = self._plan.trial
         # every trial sees the same triplets in the same order, so that only its sizes set it apart from the others
         trainer.train_dataloader.sampler.set_epoch(self.seed * 100_003 + trial.epoch)  # type: ignore[union-attr]
-        trainer.val_dataloaders.share = self.probe_user_share if trial.phase == "probe" else 1.0  # type: ignore[union-attr]
+        trainer.val_dataloaders.share = self.probe_user_share if trial.is_probe else 1.0  # type: ignore[union-attr]
         trainer.check_val_every_n_epoch = 1 if trial.validates_next else sys.maxsize
         self._epoch_start = time.monotonic()
 
@@ -180,20 +188,11 @@ class TableSearch(pl.Callback):
             logged = {k: float(v) for k, v in trainer.callback_metrics.items()}
             metrics = {k.removeprefix("val/"): v for k, v in logged.items() if k.startswith("val/")}
             trial.record(metrics, self._probe_metrics, module.network.state_dict())
-            if trial.phase != "probe":
-                key = trial.phase if trial.phase == "pretrain" else f"retrain/{trial.name}"
-                self._log(trainer, {f"{key}/epoch": trial.epoch, **{f"{key}/{k}": v for k, v in metrics.items()}})
-        if not trial.finished:
-            return
-        if trial.phase != "probe":
-            self._keep_result(trainer, module, trial)
-        following = plan.advance()
-        if trial.phase == "probe":
-            self._report_probe(trainer)
-        if following is None:
-            trainer.should_stop = True
-        else:
-            self._begin(trainer, module, following)
+            if not trial.is_probe:
+                key = trial.phase if trial.phase == "pretrain" else f"retrain/{plan.result_names(trial)[-1]}"
+                log_metrics(trainer, {f"{key}/epoch": trial.epoch, **{f"{key}/{k}": v for k, v in metrics.items()}})
+        if trial.finished:
+            self._finish(trainer, module, trial)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the table with validation metrics, draw the plots, and say how to test."""
@@ -216,63 +215,65 @@ class TableSearch(pl.Callback):
         trial = self.plan.trial
         if trial.phase == "probe":
             what = f"probe {len(self.plan.records) + 1}/{self.plan.num_iterations}"
+        elif trial.phase == "tune":
+            what = f"tune, {len(self.plan.finalists or [])} left"
         else:
-            what = "pretrain" if trial.phase == "pretrain" else f"retrain {trial.name}"
+            what = "pretrain" if trial.phase == "pretrain" else f"retrain {self.plan.result_names(trial)[-1]}"
         return f"{what}, epoch {trial.epoch + 1}"
 
     def _begin(self, trainer: pl.Trainer, module: RecommenderModule, trial: Trial) -> None:
         """Give the module the weights, sizes, learning rate and a fresh optimiser for a training."""
-        if trial.phase == "probe":
+        if trial.start == "warm":
             module.network.load_state_dict(self._plan.pretrained)
         else:
             module.network.reset_parameters(torch.Generator().manual_seed(self.seed))
         full = trial.phase == "pretrain"
         module.set_sizes(trial.sizes, cap=int(trial.sizes.sum()) if full else self.cap)
-        module.schedule = self._schedule(trial)
+        module.schedule = self.schedules[trial.start]
         trainer.strategy.setup_optimizers(trainer)
 
-    def _schedule(self, trial: Trial) -> LRSchedule:
-        return self.probe_schedule if trial.phase == "probe" else self.base_schedule
+    def _probe_untrained(self, trainer: pl.Trainer, module: RecommenderModule) -> None:
+        """Validate the masked pre-trained table as it is, on the probes' users."""
+        trial, users = self._plan.trial, trainer.val_dataloaders
+        begin = time.monotonic()
+        users.share = self.probe_user_share  # type: ignore[union-attr]
+        metrics = module.evaluate(users)  # type: ignore[arg-type]
+        trial.seconds = time.monotonic() - begin
+        trial.record(metrics, metrics, {})
+        self._finish(trainer, module, trial)
 
-    def _keep_result(self, trainer: pl.Trainer, module: RecommenderModule, trial: Trial) -> None:
-        """Save a finished pretraining or retraining, unless a better one of the same name is kept."""
-        best = ", ".join(f"{name} {value:.4f}" for name, value in trial.best_metrics.items())
-        log.info("%s %s: best at epoch %d of %d: %s", trial.phase, trial.name, trial.best_epoch, trial.epoch, best)
-        if not self._plan.wins(trial):
-            return
-        module.network.load_state_dict(trial.best_weights)
-        stem = "best" if trial.name == "bet" else trial.name
-        trainer.save_checkpoint(self.folder / "checkpoints" / f"{stem}.ckpt", weights_only=True)
-        result = new_result(trial, f"checkpoints/{stem}.ckpt", max_size=module.network.row_width)
-        kept = [r for r in self.summary["results"] if r["name"] != trial.name]
-        self.summary["results"] = [*kept, result]
-        if trainer.is_global_zero:
-            write_sizes(self.folder / "sizes" / f"{trial.name}.txt", trial.sizes)
-            write_json(self.folder / "summary.json", self.summary)
-
-    def _report_probe(self, trainer: pl.Trainer) -> None:
+    def _finish(self, trainer: pl.Trainer, module: RecommenderModule, trial: Trial) -> None:
+        """Keep what a training gave and begin the next."""
         plan = self._plan
-        for record in plan.records:
-            record.setdefault("rank", trainer.global_rank)
-        record = plan.records[-1]
-        seconds = sum(each["seconds"] for each in plan.records)
-        self.summary["search"] = {
-            "probes": len(plan.records),
-            "best_fitness": plan.best_fitness,
-            "seconds": seconds,
-        }
-        if trainer.is_global_zero:
-            write_actions(self.folder, plan.records)
-            write_json(self.folder / "summary.json", self.summary)
-        shown = ("iteration", "fitness", "predicted_fitness", "user_share", "seconds")
-        self._log(
-            trainer,
-            {f"probe/{key}": record[key] for key in shown} | {"probe/best_fitness": plan.best_fitness},
-        )
+        if trial.phase == "pretrain":
+            module.network.load_state_dict(trial.best_weights)
+            if self.basis == "principal":
+                module.network.to_principal_basis()
+                trial.keep_weights(module.network.state_dict())
+            plan.begin_search(self._new_search(module, _dataset(trainer)))
+        if not trial.is_probe:
+            module.network.load_state_dict(trial.best_weights)
+            keep_result(trainer, self.summary, plan, module.network.row_width)
+        following = plan.advance()
+        if trial.is_probe:
+            report_probe(trainer, self.summary, plan, trial.phase)
+        if following is None:
+            trainer.should_stop = True
+        else:
+            self._begin(trainer, module, following)
 
-    def _log(self, trainer: pl.Trainer, metrics: dict[str, Any]) -> None:
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=trainer.global_step)
+    def _new_search(self, module: RecommenderModule, data: DataSplit) -> BudgetedSearch:
+        return new_search(data, module.network, cap=self.cap, min_size=self.min_size, **self.search_settings)
+
+    def _restore_plan(self, module: RecommenderModule, data: DataSplit, state: dict[str, Any]) -> None:
+        """Continue a plan; its search is built from the pre-trained table that it had."""
+        search = None
+        if state["search"]:
+            current = {name: tensor.clone() for name, tensor in module.network.state_dict().items()}
+            module.network.load_state_dict(state["pretrained"])
+            search = self._new_search(module, data)
+            module.network.load_state_dict(current)
+        self._plan.load_state_dict(state, search)
 
     @property
     def _plan(self) -> TrainingPlan:

@@ -74,7 +74,7 @@ class ActionsDataModule(pl.LightningDataModule):
             raise ValueError(f"{self.path}: at least 2 actions are needed, found {len(actions)}")
         self.profiles = read_popularity(Path(self.path).parent)
         self.pairs = ActionFitness.from_pairs(actions, fitness)
-        self.max_size = self.pairs.user_counts.shape[1]
+        self.max_size = self.pairs.users.shape[1]
         order = torch.randperm(len(actions), generator=torch.Generator().manual_seed(self.seed))
         held_out = min(max(1, round(self.valid_ratio * len(actions))), len(actions) - 1)
         self.valid = ActionFitness(*(column[order[:held_out]] for column in self.pairs))

@@ -1,6 +1,6 @@
 """The LightningModule around a recommender backbone with a masked embedding table."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -132,6 +132,26 @@ class RecommenderModule(pl.LightningModule):
         scores = self.network.score(self.encoded, batch.users)
         values, items = top_k_items(scores, batch.seen_rows, batch.seen_items, k)
         return TopItems(batch.users, items, values)
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[RankingBatch]) -> dict[str, float]:
+        """Validation metrics of the network as it is, outside of Lightning's loops.
+
+        Args:
+            batches: Blocks of users with their targets.
+
+        Returns:
+            ``recall@k`` and ``ndcg@k`` by name.
+        """
+        training = self.training
+        self.eval()
+        self.on_validation_epoch_start()
+        for batch in batches:
+            self._rank_and_count(self.transfer_batch_to_device(batch, self.device, 0))
+        metrics = {name: float(value) for name, value in self.metrics.compute().items()}
+        self.on_validation_epoch_start()
+        self.train(training)
+        return metrics
 
     def _rank_and_count(self, batch: RankingBatch) -> None:
         top = self.rank(batch, max(self.ks))

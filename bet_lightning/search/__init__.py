@@ -1,16 +1,21 @@
-"""Action search: what BET adds to a recommender. Knows rows by their popularity only, never an interaction."""
+"""Action search: what BET adds to a recommender. Knows rows by their popularity and energy, never an interaction."""
 
 from bet_lightning.search.action import Action, ActionBatch
 from bet_lightning.search.fitness import FitnessPredictor
-from bet_lightning.search.plan import TrainingPlan
+from bet_lightning.search.plan import BET, FULL, RetrainInit, TrainingPlan
 from bet_lightning.search.profile import PopularityProfile, popularity_order
 from bet_lightning.search.sampler import BoundedSampler, Realization
 from bet_lightning.search.search import BudgetedSearch, Proposal
 from bet_lightning.search.selection import Selection
+from bet_lightning.search.set_predictor import SetPredictor
+from bet_lightning.search.spectral import SpectralPredictor, SpectralSampler
+from bet_lightning.search.spectrum import Spectrum
 from bet_lightning.search.training import ActionFitness
 from bet_lightning.search.trial import Trial
 
 __all__ = [
+    "BET",
+    "FULL",
     "Action",
     "ActionBatch",
     "ActionFitness",
@@ -20,7 +25,12 @@ __all__ = [
     "PopularityProfile",
     "Proposal",
     "Realization",
+    "RetrainInit",
     "Selection",
+    "SetPredictor",
+    "SpectralPredictor",
+    "SpectralSampler",
+    "Spectrum",
     "TrainingPlan",
     "Trial",
     "popularity_order",

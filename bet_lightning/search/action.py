@@ -1,5 +1,6 @@
 """Table-level actions: the sizes of all rows at once, held as two histograms."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -7,9 +8,10 @@ from torch import Tensor
 
 
 class Action(NamedTuple):
-    """Sizes for all users and items, handed out by popularity (BET, Sec. 3.2).
+    """Sizes for all users and items.
 
-    The most popular rows get the largest sizes, so how many rows have each size says everything.
+    BET hands sizes out by popularity (Sec. 3.2): the most popular rows get the largest, so how many rows have each
+    size says everything. Actions of any other form name the sizes of all rows beside.
 
     Attributes:
         user_counts: (max_size,) int64, how many users have size 1, 2, ..., max_size.
@@ -19,6 +21,7 @@ class Action(NamedTuple):
         item_distribution: The same for items.
         item_shape: The same for items.
         user_share: Share of the budget that users get.
+        row_sizes: (num_rows,) integers, users first; None where sizes follow popularity.
     """
 
     user_counts: Tensor
@@ -28,6 +31,7 @@ class Action(NamedTuple):
     item_distribution: str = ""
     item_shape: float = 0.0
     user_share: float = 0.0
+    row_sizes: Tensor | None = None
 
     @property
     def params(self) -> int:
@@ -45,11 +49,14 @@ class Action(NamedTuple):
         Returns:
             (num_users + num_items,) int64 sizes, users first.
         """
+        if self.row_sizes is not None:
+            return self.row_sizes.long()
         return torch.cat([_sizes(self.user_counts, user_order), _sizes(self.item_counts, item_order)])
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as one line of ``actions.jsonl`` holds them."""
+        """Plain values, as one line of ``actions.jsonl`` holds them; the sizes of single rows are left out."""
         values = self._asdict()
+        del values["row_sizes"]
         values.update(user_counts=self.user_counts.tolist(), item_counts=self.item_counts.tolist(), params=self.params)
         return values
 
@@ -64,6 +71,11 @@ class Action(NamedTuple):
         fields["user_counts"] = torch.as_tensor(values["user_counts"], dtype=torch.int64)
         fields["item_counts"] = torch.as_tensor(values["item_counts"], dtype=torch.int64)
         return cls(**fields)
+
+
+def stack_counts(actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
+    """How many users and how many items of each action have size 1 to max_size: (b, max_size) int64 each."""
+    return torch.stack([a.user_counts for a in actions]), torch.stack([a.item_counts for a in actions])
 
 
 def _sizes(counts: Tensor, order: Tensor) -> Tensor:
@@ -92,6 +104,11 @@ class ActionBatch(NamedTuple):
     shapes: Tensor
     user_share: Tensor
     names: tuple[str, ...]
+
+    @property
+    def sets(self) -> tuple[Tensor, Tensor]:
+        """What a fitness predictor sees of the actions: the users' and the items' counts."""
+        return self.user_counts, self.item_counts
 
     def at(self, index: int) -> Action:
         """One of the actions."""

@@ -1,33 +1,17 @@
-"""The set-based fitness predictor F of BET (Sec. 3.3): DeepSets over the sets "all rows of size d"."""
-
-from itertools import pairwise
+"""The set-based fitness predictor F of BET (Sec. 3.3), for sizes that follow popularity."""
 
 import torch
 from torch import Tensor, nn
 
 from bet_lightning.search.profile import PopularityProfile
-
-_CHUNK = 256  # actions scored at once without gradients: activations stay in cache
-
-
-def _mlp(*widths: int, last_activation: bool = True) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(widths):
-        layers += [nn.Linear(fan_in, fan_out), nn.LeakyReLU()]
-    return nn.Sequential(*layers if last_activation else layers[:-1])
+from bet_lightning.search.set_predictor import SetPredictor
 
 
-class FitnessPredictor(nn.Module):
-    r"""Predicts the fitness of table-level actions.
+class FitnessPredictor(SetPredictor):
+    r"""Predicts the fitness of actions that hand out sizes by popularity, with :math:`q_n = \rho_{U|I}(f_n / \max f)`.
 
-    With :math:`S_d` the rows of size d, users and items together, :math:`q_n = \rho_{U|I}(f_n / \max f)`:
-
-    .. math::
-        s_d = \mu([\mathrm{mean}_{n \in S_d} q_n ; d / d_{max}]), \quad
-        h_a = \mathrm{mean}_{d: S_d \ne \emptyset} s_d, \quad \hat r_a = \pi(h_a)
-
-    In BET's actions every :math:`S_d` is an interval of the popularity ranking, and rows of equal popularity have
-    equal :math:`q_n`: means are differences of prefix sums over the distinct popularities, in O(max_size) an action
+    Every :math:`S_d` is then an interval of the popularity ranking, and rows of equal popularity have equal
+    :math:`q_n`: means are differences of prefix sums over the distinct popularities, in O(max_size) an action
     whatever the number of rows.
 
     Args:
@@ -38,8 +22,6 @@ class FitnessPredictor(nn.Module):
         set_width: Width of :math:`\mu` and :math:`\pi`.
     """
 
-    relative_sizes: Tensor
-
     def __init__(
         self,
         users: PopularityProfile,
@@ -48,23 +30,10 @@ class FitnessPredictor(nn.Module):
         element_width: int = 16,
         set_width: int = 64,
     ) -> None:
-        super().__init__()
-        self.max_size = max_size
-        self.rho_users = _mlp(1, element_width, element_width)
-        self.rho_items = _mlp(1, element_width, element_width)
-        self.mu = _mlp(element_width + 1, set_width, set_width)
-        self.pi = _mlp(set_width, set_width, 1, last_activation=False)
+        super().__init__(1, max_size, element_width, set_width)
         for side, profile in (("user", users), ("item", items)):
             self.register_buffer(f"{side}_starts", profile.starts, persistent=False)
             self.register_buffer(f"{side}_popularity", profile.relative.float()[:, None], persistent=False)
-        self.register_buffer("relative_sizes", torch.arange(1, max_size + 1) / max_size, persistent=False)
-
-    def reset_parameters(self, generator: torch.Generator) -> None:
-        """Draw all weights anew, from a generator of the caller's."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.kaiming_uniform_(module.weight, nonlinearity="leaky_relu", generator=generator)
-                nn.init.zeros_(module.bias)
 
     def _side_sums(self, side: str, rho: nn.Module, counts: Tensor) -> tuple[Tensor, Tensor]:
         """The sets of one side that have rows: their places in (b, max_size) flat, and sums of q (sets, element_width).
@@ -87,31 +56,22 @@ class FitnessPredictor(nn.Module):
         sums = torch.cat([until[:1], until[1:] - until[:-1] * follows])
         return (action + 1) * self.max_size - 1 - position, sums
 
-    def _pool(self, sums: Tensor, counts: Tensor) -> Tensor:
-        """Sums (sets, width) of the sets with rows and counts (b, max_size) of all sets to vectors (b, set_width)."""
-        action, size = counts.nonzero(as_tuple=True)
-        means = (sums / counts[action, size].unsqueeze(1)).float()
-        vectors = self.mu(torch.cat([means, self.relative_sizes[size].unsqueeze(1)], dim=1))
-        pooled = vectors.new_zeros(len(counts), vectors.shape[1]).index_add(0, action, vectors)
-        means_of_sets: Tensor = pooled / torch.bincount(action, minlength=len(counts)).clamp(min=1).unsqueeze(1)
-        return means_of_sets
-
-    def encode(self, user_counts: Tensor, item_counts: Tensor) -> Tensor:
+    def encode(self, users: Tensor, items: Tensor) -> Tensor:
         """Action vectors h_a of BET's actions.
 
         Args:
-            user_counts: (b, max_size) int64, users of size 1 to max_size.
-            item_counts: (b, max_size) int64, likewise.
+            users: (b, max_size) int64, users of size 1 to max_size.
+            items: (b, max_size) int64, likewise.
 
         Returns:
             (b, set_width).
         """
-        counts = user_counts + item_counts
+        counts = users + items
         place = (counts > 0).flatten().cumsum(0) - 1  # of a set among the sets that have rows
-        sides = (("user", self.rho_users, user_counts), ("item", self.rho_items, item_counts))
-        users, items = (self._side_sums(*side) for side in sides)
-        sums = users[1].new_zeros(int(place[-1]) + 1, users[1].shape[1])
-        for sets, side_sums in (users, items):
+        user_sums = self._side_sums("user", self.rho_users, users)
+        item_sums = self._side_sums("item", self.rho_items, items)
+        sums = user_sums[1].new_zeros(int(place[-1]) + 1, user_sums[1].shape[1])
+        for sets, side_sums in (user_sums, item_sums):
             sums = sums.index_add(0, place[sets], side_sums)
         return self._pool(sums, counts)
 
@@ -139,18 +99,3 @@ class FitnessPredictor(nn.Module):
         sums = element.new_zeros(self.max_size + 1, element.shape[1]).index_add(0, sizes, element)
         counts = torch.bincount(sizes, minlength=self.max_size + 1)[1:]
         return self._pool(sums[1:][counts > 0], counts[None])
-
-    def forward(self, user_counts: Tensor, item_counts: Tensor) -> Tensor:
-        """Predicted fitness (b,) of BET's actions given as counts (b, max_size)."""
-        return self.predict_from(self.encode(user_counts, item_counts))
-
-    def predict_from(self, encoded: Tensor) -> Tensor:
-        """Predicted fitness (b,) from action vectors (b, set_width)."""
-        fitness: Tensor = self.pi(encoded).squeeze(1)
-        return fitness
-
-    @torch.no_grad()
-    def encode_all(self, user_counts: Tensor, item_counts: Tensor) -> Tensor:
-        """``encode`` for any number of actions, in blocks of bounded memory and without gradients."""
-        blocks = zip(user_counts.split(_CHUNK), item_counts.split(_CHUNK), strict=True)
-        return torch.cat([self.encode(users, items) for users, items in blocks])

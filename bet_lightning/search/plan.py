@@ -1,28 +1,34 @@
 """The order of BET's trainings: pretrain, probe by probe, then retrain. Knows no Lightning and no data."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from bet_lightning.ranking import quality
+from bet_lightning.search.action import Action
 from bet_lightning.search.search import BudgetedSearch, Proposal
-from bet_lightning.search.trial import Phase, Trial
+from bet_lightning.search.trial import Phase, Start, Trial
 
 FULL, BET = "full", "bet"  # names of the results of the full table and of the search
+RetrainInit = Literal["fresh", "warm", "both"]
 
 
 class TrainingPlan:
     """Gives one trial after another and learns from each.
 
     Args:
-        search: The search over actions.
         orders: User rows (num_users,) and item rows (num_items,) from the most to the least popular.
         rules: Names and sizes that are trained without a search.
+        max_size: Largest size of a row.
         num_iterations: Probes; without any, the plan is the full table and the rules.
-        probe_epochs: Epochs of a probe.
-        num_retrain: Actions retrained from scratch.
+        probe_epochs: Epochs of a probe; 0 ranks the masked table as it is.
+        num_tuned: Actions of highest fitness that are probed once more, for ``tune_epochs``.
+        tune_epochs: Epochs of these probes.
+        num_retrain: Actions retrained.
+        retrain_init: Weights that a retraining starts from: fresh ones as in the paper, the masked pre-trained ones
+            (warm), or one after the other; then the better one on validation is the result.
         max_epochs: Epochs at most of pretraining and of each retraining.
         eval_every: Epochs between their validations.
         patience: Validations without a gain that end them.
@@ -31,72 +37,106 @@ class TrainingPlan:
 
     def __init__(
         self,
-        search: BudgetedSearch,
         orders: tuple[Tensor, Tensor],
         rules: Sequence[tuple[str, Tensor]],
         *,
+        max_size: int,
         num_iterations: int,
         probe_epochs: int,
+        num_tuned: int,
+        tune_epochs: int,
         num_retrain: int,
+        retrain_init: RetrainInit,
         max_epochs: int,
         eval_every: int,
         patience: int,
         rules_only: bool = False,
     ) -> None:
-        self.search = search
         self.orders = orders
-        self.num_iterations, self.probe_epochs, self.num_retrain = num_iterations, probe_epochs, num_retrain
+        self.num_iterations, self.probe_epochs = num_iterations, probe_epochs
+        self.num_tuned, self.tune_epochs, self.num_retrain = num_tuned, tune_epochs, num_retrain
+        self.starts: tuple[Start, ...] = ("fresh", "warm") if retrain_init == "both" else (retrain_init,)
         self.max_epochs, self.eval_every, self.patience = max_epochs, eval_every, patience
+        self.search: BudgetedSearch | None = None
         self.proposal: Proposal | None = None
         self.full_quality = 0.0
         self.pretrained: dict[str, Tensor] = {}
-        self.best_bet = -1.0
         self.records: list[dict[str, Any]] = []
-        self.queue: list[tuple[str, Tensor]] = list(rules)
+        self.finalists: list[int] | None = None  # iterations of the actions still to be tuned, once they are known
+        self.chosen = False  # whether the actions to retrain are
+        self.queue: list[tuple[str, Tensor, Start]] = self._by_start(rules)
+        self.best: dict[str, float] = {}
         self.done: list[tuple[str, int]] = []
         if rules_only:
             self.num_iterations = 0
+        if rules_only and "warm" not in self.starts:
             self.trial = self._long_trial("retrain", *self.queue.pop(0))
         else:
-            full = torch.full((sum(map(len, orders)),), search.sampler.max_size)
-            self.trial = self._long_trial("pretrain", FULL, full)
+            full = torch.full((sum(map(len, orders)),), max_size)
+            self.trial = self._long_trial("pretrain", FULL, full, "fresh")
+
+    def begin_search(self, search: BudgetedSearch) -> None:
+        """Take the search, once pretraining is over; probes start from the best weights that it reached."""
+        self.search, self.pretrained = search, self.trial.best_weights
+        self.full_quality = quality(self.trial.best_probe_metrics)
 
     def advance(self) -> Trial | None:
         """Take the finished trial into account and give the next one, or None at the end."""
         trial = self.trial
         self.done.append((trial.phase, trial.epoch))
-        if trial.phase == "pretrain":
-            self.full_quality, self.pretrained = quality(trial.best_probe_metrics), trial.best_weights
-        elif trial.phase == "probe":
+        if trial.phase == "probe":
             self._learn(trial)
-        elif trial.name == BET:
-            self.best_bet = max(self.best_bet, trial.quality)
+        elif trial.phase == "tune":
+            assert self.finalists  # the one that was tuned is the first
+            self.records[self.finalists.pop(0)].update(
+                tuned_fitness=self._fitness(trial), tuned_metrics=trial.best_metrics, tuned_seconds=trial.seconds
+            )
+        else:
+            for name in self.result_names(trial):
+                self.best[name] = max(self.best.get(name, -1.0), trial.quality)
         following = self._next()
         if following is not None:
             self.trial = following
         return following
 
-    def wins(self, trial: Trial) -> bool:
-        """Whether a finished trial is the best of its name so far, and so its result."""
-        return trial.name != BET or trial.quality > self.best_bet
+    def result_names(self, trial: Trial) -> list[str]:
+        """Results that a finished training may become: under its own name, and by its start where there are two."""
+        two_starts = trial.phase == "retrain" and len(self.starts) > 1
+        return [trial.name, f"{trial.name}_{trial.start}"] if two_starts else [trial.name]
+
+    def wins(self, name: str, trial: Trial) -> bool:
+        """Whether a finished trial is the best of a name so far, and so its result."""
+        return trial.quality > self.best.get(name, -1.0)
 
     def _next(self) -> Trial | None:
-        if len(self.search.probed) < self.num_iterations:
-            self.proposal = self.search.propose()
-            sizes = self.proposal.action.sizes(*self.orders)
-            return Trial("probe", "probe", sizes, self.probe_epochs, eval_every=self.probe_epochs)
-        if self.proposal is not None:  # the last probe is over
-            self.proposal = None
-            best = self.search.best(self.num_retrain)
-            actions = [(BET, p.action.sizes(*self.orders)) for p, _ in best]
-            self.queue = actions + self.queue
+        search = self.search
+        if search and len(search.probed) < self.num_iterations:
+            self.proposal = search.propose()
+            return self._probe("probe", self.proposal.action, self.probe_epochs)
+        self.proposal = None
+        if search and not self.chosen:
+            if self.finalists is None:
+                self.finalists = self._ranked("fitness")[: self.num_tuned]
+            if self.finalists:
+                return self._probe("tune", search.probed[self.finalists[0]][0].action, self.tune_epochs)
+            self.chosen = True
+            best = self._ranked("tuned_fitness" if self.num_tuned else "fitness")[: self.num_retrain]
+            actions = [(BET, search.probed[index][0].action.sizes(*self.orders)) for index in best]
+            self.queue = self._by_start(actions) + self.queue
         return self._long_trial("retrain", *self.queue.pop(0)) if self.queue else None
 
+    def _ranked(self, key: str) -> list[int]:
+        """Iterations that have a measure, the best first."""
+        measured = [record for record in self.records if key in record]
+        return [record["iteration"] for record in sorted(measured, key=lambda record: -record[key])]
+
+    def _fitness(self, trial: Trial) -> float:
+        return trial.quality / self.full_quality if self.full_quality > 0 else 0.0
+
     def _learn(self, trial: Trial) -> None:
-        assert self.proposal is not None  # a probe has one
-        fitness = trial.quality / self.full_quality if self.full_quality > 0 else 0.0
-        self.search.observe(self.proposal, fitness)
-        proposal = self.proposal
+        proposal, fitness = self.proposal, self._fitness(trial)
+        assert self.search and proposal  # a probe has both
+        self.search.observe(proposal, fitness)
         self.records.append(
             {
                 "iteration": proposal.iteration,
@@ -109,42 +149,53 @@ class TrainingPlan:
             }
         )
 
-    def _long_trial(self, phase: Phase, name: str, sizes: Tensor) -> Trial:
-        return Trial(phase, name, sizes, self.max_epochs, self.eval_every, self.patience)
+    def _probe(self, phase: Phase, action: Action, epochs: int) -> Trial:
+        return Trial(phase, phase, action.sizes(*self.orders), epochs, eval_every=max(1, epochs), start="warm")
+
+    def _long_trial(self, phase: Phase, name: str, sizes: Tensor, start: Start) -> Trial:
+        return Trial(phase, name, sizes, self.max_epochs, self.eval_every, self.patience, start)
+
+    def _by_start(self, named: Sequence[tuple[str, Tensor]]) -> list[tuple[str, Tensor, Start]]:
+        return [(name, sizes, start) for name, sizes in named for start in self.starts]
 
     @property
     def best_fitness(self) -> float | None:
         """Fitness of the best action so far; None before the first probe."""
-        return self.search.best(1)[0][1] if self.search.probed else None
+        return max((record["fitness"] for record in self.records), default=None)
 
     @property
     def epochs_left(self) -> int:
         """Epochs still to come, as far as the trainings so far tell."""
         trial = self.trial
-        long = [epochs for phase, epochs in self.done if phase != "probe"]
+        long = [epochs for phase, epochs in self.done if phase in ("pretrain", "retrain")]
         typical = round(sum(long) / len(long)) if long else trial.max_epochs
-        probes_left = self.num_iterations - len(self.search.probed) - (trial.phase == "probe")
+        is_long = trial.phase in ("pretrain", "retrain")
+        left = max(1, typical - trial.epoch) if is_long else trial.max_epochs - trial.epoch
         retrains = len(self.queue)
-        if self.num_iterations and (self.proposal is not None or trial.phase == "pretrain"):
-            retrains += min(self.num_retrain, self.num_iterations)
-        current = trial.max_epochs - trial.epoch if trial.phase == "probe" else max(1, typical - trial.epoch)
-        return current + probes_left * self.probe_epochs + retrains * typical
+        if self.num_iterations and not self.chosen:
+            probes = self.num_iterations - len(self.records) - (trial.phase == "probe")
+            tuned = min(self.num_tuned, self.num_iterations) if self.finalists is None else len(self.finalists) - 1
+            left += probes * self.probe_epochs + tuned * self.tune_epochs
+            retrains += min(self.num_retrain, self.num_iterations) * len(self.starts)
+        return left + retrains * typical
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes, as tensors and plain values."""
         return {
-            "search": self.search.state_dict(),
+            "search": self.search.state_dict() if self.search else None,
             "trial": self.trial.state_dict(),
-            "proposal": self.proposal.as_dict() if self.proposal else None,
+            "proposal": self.proposal.state_dict() if self.proposal else None,
             **{name: getattr(self, name) for name in self._PLAIN},
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state_dict``."""
-        self.search.load_state_dict(state["search"])
+    def load_state_dict(self, state: Mapping[str, Any], search: BudgetedSearch | None) -> None:
+        """Continue from ``state_dict``, with a search like the one that it was taken from, if there was one."""
+        if search:
+            search.load_state_dict(state["search"])
+        self.search = search
         self.trial = Trial(**state["trial"])
-        self.proposal = Proposal.from_dict(state["proposal"]) if state["proposal"] else None
+        self.proposal = Proposal.from_state(state["proposal"]) if state["proposal"] else None
         for name in self._PLAIN:
             setattr(self, name, state[name])
 
-    _PLAIN = ("full_quality", "pretrained", "best_bet", "records", "queue", "done")
+    _PLAIN = ("full_quality", "pretrained", "records", "finalists", "chosen", "queue", "best", "done")

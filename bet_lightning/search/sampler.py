@@ -1,13 +1,14 @@
 """The bounded sampler H of BET (Sec. 3.2): candidate actions that spend the budget to the last parameter."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bet_lightning.budget import allocate
-from bet_lightning.search.action import ActionBatch
+from bet_lightning.budget import allocate, split_cap
+from bet_lightning.search.action import Action, ActionBatch, stack_counts
 from bet_lightning.search.distributions import DISTRIBUTIONS, MIN_RELATIVE_SHAPE
 from bet_lightning.search.quantiles import quantile_counts
 
@@ -53,17 +54,16 @@ class BoundedSampler:
         self.num_users, self.num_items = num_users, num_items
         self.cap, self.max_size, self.min_size = cap, max_size, min_size
         self.realization = realization
-        self.user_bounds = (
-            max(min_size * num_users, cap - max_size * num_items),
-            min(max_size * num_users, cap - min_size * num_items),
-        )
+        bounds = {"min_size": min_size, "max_size": max_size}
+        self.user_bounds = tuple(split_cap(cap, share, num_users, num_items, **bounds) for share in (0.0, 1.0))
 
-    def sample(self, num_actions: int, generator: torch.Generator) -> ActionBatch:
-        """Draw actions.
+    def sample(self, num_actions: int, generator: torch.Generator, best: Action | None = None) -> ActionBatch:
+        """Draw actions, independent of each other and of what was measured before.
 
         Args:
             num_actions: How many.
             generator: The only source of randomness.
+            best: The best action measured so far; not used.
         """
         kinds = torch.randint(len(DISTRIBUTIONS), (num_actions, 2), generator=generator)
         uniform = torch.rand(num_actions, 2, generator=generator, dtype=torch.float64)
@@ -79,6 +79,10 @@ class BoundedSampler:
             user_counts, item_counts = self._from_quantiles(kinds, shapes, caps)
         names = tuple(d.name for d in DISTRIBUTIONS)
         return ActionBatch(user_counts, item_counts, kinds, shapes, user_caps.double() / self.cap, names)
+
+    def sets_of(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
+        """What a fitness predictor sees of actions: (b, max_size) int64 users and items of size 1 to max_size."""
+        return stack_counts(actions)
 
     def _from_draws(
         self, kinds: Tensor, shapes: Tensor, caps: Tensor, generator: torch.Generator

@@ -1,15 +1,15 @@
 """BET's search loop, asked for an action to probe and told what the probe measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from bet_lightning.search.action import Action
-from bet_lightning.search.fitness import FitnessPredictor
-from bet_lightning.search.sampler import BoundedSampler
 from bet_lightning.search.selection import Selection, select_candidate, strategy_at
+from bet_lightning.search.set_predictor import SetPredictor
 from bet_lightning.search.training import ActionFitness, fitness_loss, fitness_optimizer
 
 
@@ -29,14 +29,37 @@ class Proposal:
     action: Action
     predicted_fitness: float
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {**vars(self), "action": self.action.as_dict()}
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values."""
+        return {**vars(self), "action": self.action._asdict()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Proposal":
-        """Read what ``as_dict`` wrote."""
-        return cls(**{**values, "action": Action.from_dict(values["action"])})
+    def from_state(cls, state: Mapping[str, Any]) -> "Proposal":
+        """Read what ``state_dict`` wrote."""
+        return cls(**{**state, "action": Action(**state["action"])})
+
+
+class Candidates(Protocol):
+    """Actions to choose from."""
+
+    @property
+    def sets(self) -> tuple[Tensor, Tensor]:
+        """What the predictor sees of the users' and of the items' sizes, an action a row."""
+
+    def at(self, index: int) -> Action:
+        """One of the actions."""
+
+
+class Sampler(Protocol):
+    """Draws actions that spend the budget to the last parameter."""
+
+    max_size: int
+
+    def sample(self, num_actions: int, generator: torch.Generator, best: Action | None = None) -> Candidates:
+        """Draw actions; ``best`` is the best measured so far."""
+
+    def sets_of(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
+        """What the predictor sees of actions that came from this sampler."""
 
 
 class BudgetedSearch:
@@ -56,8 +79,8 @@ class BudgetedSearch:
 
     def __init__(
         self,
-        sampler: BoundedSampler,
-        predictor: FitnessPredictor,
+        sampler: Sampler,
+        predictor: SetPredictor,
         num_candidates: int = 100,
         num_updates: int = 2,
         selection: Selection = "mixed",
@@ -78,15 +101,13 @@ class BudgetedSearch:
         """Draw candidates, rank them and choose the one to probe."""
         iteration = len(self.probed)
         strategy = strategy_at(iteration, self.selection)
-        candidates = self.sampler.sample(self.num_candidates, self.sampler_generator)
-        encoded = self.predictor.encode_all(candidates.user_counts, candidates.item_counts)
+        best = [proposal.action for proposal, _ in self.best(1)]
+        candidates = self.sampler.sample(self.num_candidates, self.sampler_generator, *best)
+        encoded = self.predictor.encode_all(*candidates.sets)
         with torch.no_grad():
             predicted = self.predictor.predict_from(encoded)
-            best = None
-            if self.probed:
-                action = self.best(1)[0][0].action
-                best = self.predictor.encode(action.user_counts[None], action.item_counts[None])[0]
-        index = select_candidate(strategy, predicted, encoded, best, self.selection_generator)
+            best_encoded = self.predictor.encode(*self.sampler.sets_of(best))[0] if best else None
+        index = select_candidate(strategy, predicted, encoded, best_encoded, self.selection_generator)
         return Proposal(iteration, strategy, candidates.at(index), float(predicted[index]))
 
     def observe(self, proposal: Proposal, fitness: float) -> float:
@@ -97,7 +118,8 @@ class BudgetedSearch:
         """
         self.probed.append((proposal, fitness))
         proposals, measured = zip(*self.probed, strict=True)
-        pairs = ActionFitness.from_pairs([p.action for p in proposals], measured)
+        sets = self.sampler.sets_of([p.action for p in proposals])
+        pairs = ActionFitness(*sets, torch.tensor(measured, dtype=torch.float32))
         loss = torch.zeros(())
         for _ in range(self.num_updates):
             self.optimizer.zero_grad()
@@ -114,7 +136,7 @@ class BudgetedSearch:
     def state_dict(self) -> dict[str, Any]:
         """Population, predictor, optimiser and generators, as tensors and plain values."""
         return {
-            "probed": [(proposal.as_dict(), fitness) for proposal, fitness in self.probed],
+            "probed": [(proposal.state_dict(), fitness) for proposal, fitness in self.probed],
             "predictor": self.predictor.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
@@ -124,7 +146,7 @@ class BudgetedSearch:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state_dict``."""
-        self.probed = [(Proposal.from_dict(values), fitness) for values, fitness in state["probed"]]
+        self.probed = [(Proposal.from_state(values), fitness) for values, fitness in state["probed"]]
         self.predictor.load_state_dict(state["predictor"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])

@@ -7,40 +7,36 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from bet_lightning.search.action import Action
-from bet_lightning.search.fitness import FitnessPredictor
+from bet_lightning.search.action import Action, stack_counts
+from bet_lightning.search.set_predictor import SetPredictor
 
 
 class ActionFitness(NamedTuple):
     """Probed actions and what they measured.
 
     Attributes:
-        user_counts: (b, max_size) int64.
-        item_counts: (b, max_size) int64.
+        users: What the predictor sees of the users' sizes, an action a row.
+        items: The same of the items'.
         fitness: (b,) float32.
     """
 
-    user_counts: Tensor
-    item_counts: Tensor
+    users: Tensor
+    items: Tensor
     fitness: Tensor
 
     @classmethod
     def from_pairs(cls, actions: Sequence[Action], fitness: Sequence[float]) -> "ActionFitness":
-        """Stack actions and their fitness."""
-        return cls(
-            torch.stack([action.user_counts for action in actions]),
-            torch.stack([action.item_counts for action in actions]),
-            torch.tensor(fitness, dtype=torch.float32),
-        )
+        """Stack actions that hand out sizes by popularity, and their fitness."""
+        return cls(*stack_counts(actions), torch.tensor(fitness, dtype=torch.float32))
 
 
-def fitness_loss(predictor: FitnessPredictor, pairs: ActionFitness) -> Tensor:
+def fitness_loss(predictor: SetPredictor, pairs: ActionFitness) -> Tensor:
     """Mean squared error of the predicted fitness (BET, Sec. 3.3)."""
-    return nn.functional.mse_loss(predictor(pairs.user_counts, pairs.item_counts), pairs.fitness)
+    return nn.functional.mse_loss(predictor(pairs.users, pairs.items), pairs.fitness)
 
 
 def fitness_optimizer(
-    predictor: FitnessPredictor, lr: float, lr_decay: float, min_lr: float
+    predictor: SetPredictor, lr: float, lr_decay: float, min_lr: float
 ) -> tuple[torch.optim.Adam, LambdaLR]:
     """Adam whose learning rate decays geometrically a step, down to a floor."""
     optimizer = torch.optim.Adam(predictor.parameters(), lr=lr)

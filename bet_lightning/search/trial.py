@@ -8,7 +8,8 @@ from torch import Tensor
 
 from bet_lightning.ranking import quality
 
-Phase = Literal["pretrain", "probe", "retrain"]
+Phase = Literal["pretrain", "probe", "tune", "retrain"]
+Start = Literal["fresh", "warm"]
 
 
 @dataclass
@@ -19,9 +20,10 @@ class Trial:
         phase: What the training is for.
         name: Name of its result.
         sizes: (num_rows,) int64 parameters a row.
-        max_epochs: Epochs at most.
+        max_epochs: Epochs at most; without any, its weights are validated as they are.
         eval_every: Epochs between validations; the last epoch is always validated.
         patience: Validations without a gain before it stops; None trains all epochs.
+        start: Whether it starts from fresh weights or from the pre-trained ones.
         epoch: Epochs done.
         seconds: Seconds spent on them.
         waited: Validations since the best.
@@ -37,6 +39,7 @@ class Trial:
     max_epochs: int
     eval_every: int = 1
     patience: int | None = None
+    start: Start = "fresh"
     epoch: int = 0
     seconds: float = 0.0
     waited: int = 0
@@ -44,6 +47,11 @@ class Trial:
     best_metrics: dict[str, float] = field(default_factory=dict)
     best_probe_metrics: dict[str, float] = field(default_factory=dict)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether the training only measures an action and keeps no weights."""
+        return self.phase in ("probe", "tune")
 
     @property
     def validates_next(self) -> bool:
@@ -68,13 +76,18 @@ class Trial:
         Args:
             metrics: ``recall@k`` and ``ndcg@k`` by name.
             probe_metrics: The same on the users that probes are validated on.
-            weights: The backbone's state, copied if it is the best so far.
+            weights: The backbone's state, copied if it is the best so far; that of a probe is not.
         """
         if self.best_metrics and quality(metrics) <= self.quality:
             self.waited += 1
             return
         self.waited, self.best_epoch, self.best_metrics = 0, self.epoch, dict(metrics)
         self.best_probe_metrics = dict(probe_metrics)
+        if not self.is_probe:
+            self.keep_weights(weights)
+
+    def keep_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Keep a copy of the backbone's state as the best."""
         self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
 
     def state_dict(self) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def draw_and_score(users: PopularityProfile, items: PopularityProfile, count: in
     predictor = FitnessPredictor(users, items, MAX_SIZE)
     candidates = sampler.sample(count, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        return predictor.predict_from(predictor.encode_all(candidates.user_counts, candidates.item_counts))
+        return predictor.predict_from(predictor.encode_all(*candidates.sets))
 
 
 def row_by_row(user_frequency: Tensor, item_frequency: Tensor, predictor: FitnessPredictor) -> Tensor:

@@ -27,7 +27,8 @@ BUDGET = Budget(keep_ratio=0.25)
         ({"probe_user_share": 0.0}, r"TableSearch.probe_user_share must be in \(0, 1\], got 0.0"),
         ({"min_size": 2}, "TableSearch.min_size must be 0 or 1, got 2"),
         ({"rivals": [UniformSizes(), UniformSizes()]}, "rivals need different names"),
-        ({"rivals": [PopularitySizes(name="bet")]}, "not full, bet, best or last"),
+        ({"rivals": [PopularitySizes(name="bet")]}, "not full, bet, best, last"),
+        ({"rivals": [PopularitySizes(name="mine_warm")]}, r"not .* \*_fresh or \*_warm, got"),
     ],
 )
 def test_refuses_wrong_arguments(arguments: dict[str, Any], message: str) -> None:

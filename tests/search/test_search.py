@@ -70,7 +70,7 @@ def test_resumed_search_equals_uninterrupted() -> None:
     resumed.load_state_dict(torch.load(file, weights_only=True))
     run(resumed, 5)
     for (one, fitness), (other, again) in zip(whole.probed, resumed.probed, strict=True):
-        assert one.as_dict() == other.as_dict()
+        assert one.action.as_dict() == other.action.as_dict()
         assert fitness == again
 
 

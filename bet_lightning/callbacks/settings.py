@@ -1,0 +1,40 @@
+"""Checks of what a user can set of a search."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bet_lightning.search import BET, FULL
+
+_SMALLEST = {
+    **{name: 0 for name in ("num_iterations", "num_updates", "probe_epochs", "num_tuned", "min_size")},
+    **{name: 1 for name in ("num_candidates", "tune_epochs", "num_retrain")},
+    **{name: 1 for name in ("max_epochs", "eval_every_n_epochs", "patience")},
+}
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of ``TableSearch`` that are out of range.
+
+    Raises:
+        ValueError: If one is.
+    """
+    for name, low in _SMALLEST.items():
+        if settings[name] < low:
+            raise ValueError(f"TableSearch.{name} must be at least {low}, got {settings[name]}")
+    if not 0 < settings["probe_user_share"] <= 1:
+        raise ValueError(f"TableSearch.probe_user_share must be in (0, 1], got {settings['probe_user_share']}")
+    if settings["min_size"] > 1:
+        raise ValueError(f"TableSearch.min_size must be 0 or 1, got {settings['min_size']}")
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse names of rivals that would be mixed up, with each other or with what else is in a run folder.
+
+    Raises:
+        ValueError: If there is such a name.
+    """
+    wrong = [name for name in names if name in (FULL, BET, "best", "last") or name.endswith(("_fresh", "_warm"))]
+    if len(set(names)) < len(names) or wrong:
+        raise ValueError(
+            f"TableSearch.rivals need different names, not full, bet, best, last, *_fresh or *_warm, got {list(names)}"
+        )

@@ -1,0 +1,150 @@
+"""The spectral family: actions that keep the largest gains of a trained table, whatever the popularity of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bet_lightning.search.action import Action
+from bet_lightning.search.set_predictor import SetPredictor
+from bet_lightning.search.spectrum import Spectrum
+from bet_lightning.search.tails import SpectrumTails
+
+_NEAR = 0.5  # share of the candidates that are drawn around the best action so far
+_STEP = 0.05  # standard deviation of their differences from it, of the range
+
+
+class SpectralSampler:
+    """Draws a user share and an exponent of popularity; sizes follow from the table's spectrum and sum to the cap.
+
+    Half of the candidates are drawn around the best action measured so far, once there is one. A candidate is
+    described by groups of rows, in O(groups x max_size); the one that is chosen is made exactly, row by row.
+
+    Args:
+        spectrum: What each parameter of each row is worth.
+        cap: The budget B in parameters.
+        min_size: Smallest size of a row.
+        max_exponent: Exponents are drawn from ``[-max_exponent, max_exponent]``; 0 fixes them.
+        name: What candidates are called.
+
+    Raises:
+        ValueError: If the cap cannot be met by sizes within the bounds.
+    """
+
+    def __init__(
+        self, spectrum: Spectrum, cap: int, min_size: int = 1, max_exponent: float = 1.0, name: str = "spectral"
+    ) -> None:
+        num_rows, width = spectrum.gains.shape
+        if not min_size * num_rows <= cap <= width * num_rows:
+            raise ValueError(f"cap must be in [{min_size * num_rows}, {width * num_rows}], got {cap}")
+        self.spectrum, self.cap, self.min_size = spectrum, cap, min_size
+        self.max_size, self.max_exponent, self.name = width, max_exponent, name
+        self.shares = tuple(spectrum.user_cap(cap, share, min_size) / cap for share in (0.0, 1.0))
+        gains, popularity = torch.from_numpy(spectrum.gains), torch.from_numpy(spectrum.popularity)
+        self.tails = tuple(SpectrumTails(gains[side], popularity[side]) for side in spectrum.sides)
+
+    def sample(self, num_actions: int, generator: torch.Generator, best: Action | None = None) -> SpectralBatch:
+        """Draw candidates.
+
+        Args:
+            num_actions: How many.
+            generator: The only source of randomness.
+            best: The best action measured so far.
+        """
+        low, high = self.shares
+        uniform = torch.rand(num_actions, 2, generator=generator, dtype=torch.float64)
+        normal = torch.randn(num_actions, 2, generator=generator, dtype=torch.float64) * _STEP
+        share = low + uniform[:, 0] * (high - low)
+        exponent = (2 * uniform[:, 1] - 1) * self.max_exponent
+        if best is not None:
+            near = torch.arange(num_actions) < _NEAR * num_actions
+            share = torch.where(near, (best.user_share + normal[:, 0] * (high - low)).clamp(low, high), share)
+            around = best.user_shape + normal[:, 1] * 2 * self.max_exponent
+            exponent = torch.where(near, around.clamp(-self.max_exponent, self.max_exponent), exponent)
+        return SpectralBatch(self, share, exponent)
+
+    def sets(self, share: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor]:
+        """The users' and the items' sets: (b, max_size, groups) rows of each size, for (b,) shares and exponents."""
+        user_caps = (share * self.cap).round().long()
+        users, items = (
+            tails.counts(caps, exponent, self.min_size)
+            for tails, caps in zip(self.tails, (user_caps, self.cap - user_caps), strict=True)
+        )
+        return users, items
+
+    def sets_of(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
+        """The sets of actions that this sampler made."""
+        values = [(action.user_share, action.user_shape) for action in actions]
+        share, exponent = torch.tensor(values, dtype=torch.float64).T
+        return self.sets(share, exponent)
+
+    def make(self, share: float, exponent: float) -> Action:
+        """The action itself: exact sizes of all rows."""
+        sizes = self.spectrum.sizes(self.cap, share, exponent, self.min_size)
+        users, items = (torch.bincount(sizes[side], minlength=self.max_size + 1)[1:] for side in self.spectrum.sides)
+        dtype = torch.uint8 if self.max_size <= torch.iinfo(torch.uint8).max else torch.int16
+        return Action(users, items, self.name, exponent, self.name, exponent, share, sizes.to(dtype))
+
+
+class SpectralBatch(NamedTuple):
+    """Candidates by what they were drawn with.
+
+    Attributes:
+        sampler: What makes them.
+        user_share: (num_actions,) float64.
+        exponent: (num_actions,) float64.
+    """
+
+    sampler: SpectralSampler
+    user_share: Tensor
+    exponent: Tensor
+
+    @property
+    def sets(self) -> tuple[Tensor, Tensor]:
+        """The users' and the items' sets: (num_actions, max_size, groups) rows of each size."""
+        return self.sampler.sets(self.user_share, self.exponent)
+
+    def at(self, index: int) -> Action:
+        """One of the actions."""
+        return self.sampler.make(float(self.user_share[index]), float(self.exponent[index]))
+
+
+class SpectralPredictor(SetPredictor):
+    r"""Predicts the fitness of actions of any form, :math:`q_n` being :math:`\rho` of popularity and energy.
+
+    Rows are seen by groups of like popularity and energy, over their largest values.
+
+    Args:
+        users: (groups, 2) float32 features of the users' groups.
+        items: (groups, 2) float32, likewise.
+        max_size: Largest size of a row.
+        element_width: Width of :math:`\rho`.
+        set_width: Width of :math:`\mu` and :math:`\pi`.
+    """
+
+    user_features: Tensor
+    item_features: Tensor
+
+    def __init__(
+        self, users: Tensor, items: Tensor, max_size: int, element_width: int = 16, set_width: int = 64
+    ) -> None:
+        super().__init__(users.shape[1], max_size, element_width, set_width)
+        self.register_buffer("user_features", users, persistent=False)
+        self.register_buffer("item_features", items, persistent=False)
+
+    def encode(self, users: Tensor, items: Tensor) -> Tensor:
+        """Action vectors h_a.
+
+        Args:
+            users: (b, max_size, groups) float32, users of each group with size 1 to max_size.
+            items: (b, max_size, groups) float32, likewise.
+
+        Returns:
+            (b, set_width).
+        """
+        sums = users @ self.rho_users(self.user_features) + items @ self.rho_items(self.item_features)
+        counts = users.sum(2) + items.sum(2)
+        return self._pool(sums[counts > 0], counts)
