@@ -63,7 +63,8 @@ class SpectrumTails:
             min_size: Smallest size of a row.
 
         Returns:
-            (b, max_size, num_groups) float32; the sizes sum to the caps up to what a bin holds.
+            (b, max_size, num_groups) float32; real numbers, as the rows of one bin may be
+            split. The sizes sum to the caps.
         """
         spare = self.tails[:, min_size:].sum(1)  # (groups, bins): parameters beyond the smallest size
         wanted = (caps - min_size * self.num_rows).float()
@@ -71,14 +72,21 @@ class SpectrumTails:
         low, high = -reach, reach + 1.0
         for _ in range(_STEPS):
             middle = (low + high) / 2
-            kept = spare.gather(1, self._bins(middle, exponents).T).sum(0)
-            fits = kept <= wanted
+            fits = self._kept(spare, middle, exponents) <= wanted
             low, high = torch.where(fits, low, middle), torch.where(fits, middle, high)
-        index = self._bins(high, exponents)  # (b, groups)
-        chosen = self.tails[torch.arange(self.num_groups), :, index]  # (b, groups, max_size)
+        # no threshold cuts through a bin: a mixture of its two sides does
+        most, least = self._kept(spare, low, exponents), self._kept(spare, high, exponents)
+        share = ((wanted - least) / (most - least).clamp(min=1)).clamp(0, 1)[:, None, None]
+        group = torch.arange(self.num_groups)
+        chosen = share * self.tails[group, :, self._bins(low, exponents)]  # (b, groups, max_size)
+        chosen = chosen + (1 - share) * self.tails[group, :, self._bins(high, exponents)]
         chosen[:, :, :min_size] = self.tails[:, :min_size, 0]
         sizes = chosen - torch.nn.functional.pad(chosen[:, :, 1:], (0, 1))
         return sizes.transpose(1, 2)
+
+    def _kept(self, spare: Tensor, threshold: Tensor, exponents: Tensor) -> Tensor:
+        """(b,) parameters at or above the thresholds (b,), from the parameters by group and bin."""
+        return spare.gather(1, self._bins(threshold, exponents).T).sum(0)
 
     def _bins(self, threshold: Tensor, exponents: Tensor) -> Tensor:
         """(b, groups) lowest bins that reach the thresholds (b,)."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bet_lightning.backbones import LightGCN
-from bet_lightning.baselines import PopularitySizes, UniformSizes
+from bet_lightning.baselines import PopularitySizes, UniformSizes, read_sizes
 from bet_lightning.budget import Budget
 from bet_lightning.callbacks import TableSearch
 from bet_lightning.cli import main
@@ -81,3 +81,33 @@ def test_state_holds_population_predictor_and_pretrained_weights(finished_run: P
     assert {"predictor", "optimizer", "sampler_generator", "selection_generator"} <= plan["search"].keys()
     full = torch.load(finished_run / "checkpoints" / "full.ckpt", weights_only=True)["state_dict"]
     assert plan["pretrained"]["tables.0.weight"].equal(full["backbone.tables.0.weight"])
+
+
+def test_spectral_search_without_training(tmp_path: Path) -> None:
+    config = write_config(
+        tmp_path, "run", family="spectral", probe_epochs=0, num_tuned=2, num_retrain=1, retrain_init="both"
+    )
+    main(["fit", "--config", str(config)])
+    records = read_records(tmp_path / "run" / "actions.jsonl")
+    assert {record["user_distribution"] for record in records} == {"spectral"}
+    assert len([record for record in records if "tuned_fitness" in record]) == 2
+    results = {result["name"]: result for result in read_summary(tmp_path / "run")["results"]}
+    assert set(results) == {"full", *(f"{n}{s}" for n in ("bet", "uniform") for s in ("", "_fresh", "_warm"))}
+    for name in ("bet", "uniform"):
+        starts = [quality(results[f"{name}_{start}"]["valid"]) for start in ("fresh", "warm")]
+        assert quality(results[name]["valid"]) == max(starts)
+        assert results[name]["params"] == read_summary(tmp_path / "run")["budget"]["params"]
+
+
+def test_untrained_probe_measures_the_masked_pretrained_table(tmp_path: Path) -> None:
+    settings = {"family": "spectral", "probe_epochs": 0, "num_iterations": 1, "probe_user_share": 1.0}
+    main(["fit", "--config", str(write_config(tmp_path, "run", num_retrain=1, **settings))])
+    data = InteractionDataModule(**TINY["data"]["init_args"])
+    data.setup("fit")
+    module = RecommenderModule(lambda edges: LightGCN(edges, 8, num_layers=1))
+    module.build(data.dataset.train)
+    folder = tmp_path / "run"
+    module.load_state_dict(torch.load(folder / "checkpoints" / "full.ckpt", weights_only=True)["state_dict"])
+    module.set_sizes(read_sizes(str(folder / "sizes" / "bet.txt")), cap=10**6)
+    (record,) = read_records(folder / "actions.jsonl")
+    assert module.evaluate(data.val_dataloader()) == pytest.approx(record["metrics"], rel=1e-6)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import torch
+
+from bet_lightning.search import BudgetedSearch, SpectralPredictor, SpectralSampler, Spectrum, TrainingPlan
+
+USERS, ITEMS, WIDTH, CAP = 10, 14, 4, 60
+ORDERS = torch.arange(USERS), torch.arange(ITEMS)
+
+
+def make_search() -> BudgetedSearch:
+    energy = torch.rand(USERS + ITEMS, WIDTH, generator=torch.Generator().manual_seed(0))
+    sampler = SpectralSampler(Spectrum(energy, torch.ones(USERS + ITEMS), USERS), CAP)
+    users, items = sampler.tails
+    return BudgetedSearch(sampler, SpectralPredictor(users.features, items.features, WIDTH), num_candidates=5)
+
+
+def make_plan(**settings: Any) -> TrainingPlan:
+    usual: dict[str, Any] = {
+        "num_iterations": 3,
+        "probe_epochs": 0,
+        "num_tuned": 2,
+        "tune_epochs": 2,
+        "num_retrain": 1,
+        "retrain_init": "both",
+        "max_epochs": 4,
+        "eval_every": 1,
+        "patience": 9,
+    }
+    rules = [("uniform", torch.full((USERS + ITEMS,), 2))]
+    return TrainingPlan(ORDERS, rules, max_size=WIDTH, **(usual | settings))
+
+
+def run(plan: TrainingPlan, qualities: dict[str, float], resume_at: int | None = None) -> list[tuple[str, str, str]]:
+    """Go through a plan with made-up qualities by phase or start; tell phase, name and start of every training."""
+    trainings = []
+    while True:
+        trial = plan.trial
+        trainings.append((trial.phase, trial.name, trial.start))
+        trial.epoch = trial.max_epochs
+        users = float(trial.sizes[:USERS].sum()) / CAP
+        found = qualities[trial.start if trial.phase == "retrain" else trial.phase] + 0.01 * users
+        trial.record({"recall@5": found}, {"recall@5": found}, {"weight": torch.tensor(found)})
+        if trial.phase == "pretrain":
+            plan.begin_search(make_search())
+        following = plan.advance()
+        if len(trainings) == resume_at:
+            file = io.BytesIO()
+            torch.save(plan.state_dict(), file)
+            file.seek(0)
+            plan.load_state_dict(torch.load(file, weights_only=True), make_search() if plan.search else None)
+        if following is None:
+            return trainings
+
+
+QUALITIES = {"pretrain": 0.5, "probe": 0.3, "tune": 0.4, "fresh": 0.45, "warm": 0.42}
+
+
+def test_two_rungs_and_both_starts() -> None:
+    plan = make_plan()
+    assert run(plan, QUALITIES) == [
+        ("pretrain", "full", "fresh"),
+        *[("probe", "probe", "warm")] * 3,
+        *[("tune", "tune", "warm")] * 2,
+        ("retrain", "bet", "fresh"),
+        ("retrain", "bet", "warm"),
+        ("retrain", "uniform", "fresh"),
+        ("retrain", "uniform", "warm"),
+    ]
+    tuned = [record for record in plan.records if "tuned_fitness" in record]
+    assert len(tuned) == 2
+    assert min(r["fitness"] for r in tuned) >= min(r["fitness"] for r in plan.records)
+    assert plan.best["bet"] == plan.best["bet_fresh"] > plan.best["bet_warm"]
+    assert plan.epochs_left == 0 + 1  # of the last training, at least one epoch is shown
+
+
+def test_fitness_is_relative_to_the_full_table_on_the_probes_users() -> None:
+    plan = make_plan(num_tuned=0, retrain_init="fresh")
+    run(plan, QUALITIES)
+    for record in plan.records:
+        assert record["fitness"] == record["metrics"]["recall@5"] / plan.full_quality
+
+
+def test_a_resumed_plan_goes_on_alike() -> None:
+    whole = make_plan()
+    trainings = run(whole, QUALITIES)
+    for stop in range(1, len(trainings)):
+        resumed = make_plan()
+        assert run(resumed, QUALITIES, resume_at=stop) == trainings
+        assert resumed.records == whole.records
+
+
+def test_rules_alone_are_pretrained_only_to_start_warm() -> None:
+    fresh = run(make_plan(rules_only=True, retrain_init="fresh"), QUALITIES)
+    assert fresh == [("retrain", "uniform", "fresh")]
+    warm = run(make_plan(rules_only=True, retrain_init="warm"), QUALITIES)
+    assert warm == [("pretrain", "full", "fresh"), ("retrain", "uniform", "warm")]

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bet_lightning.search import SpectralPredictor, SpectralSampler, Spectrum
+
+USERS, ITEMS, MAX_SIZE = 300, 500, 8
+CAP = 2_000
+
+
+def make_sampler() -> SpectralSampler:
+    generator = torch.Generator().manual_seed(0)
+    frequency = torch.randint(0, 200, (USERS + ITEMS,), generator=generator)
+    energy = torch.rand(USERS + ITEMS, MAX_SIZE, generator=generator).pow(3) * frequency.sqrt()[:, None]
+    return SpectralSampler(Spectrum(energy, frequency, USERS), CAP)
+
+
+@pytest.mark.parametrize(("share", "exponent"), [(0.5, 0.0), (0.3, -0.7), (0.7, 0.9)])
+def test_groups_describe_the_sizes_that_are_made(share: float, exponent: float) -> None:
+    sampler = make_sampler()
+    action = sampler.make(share, exponent)
+    sets = sampler.sets(torch.tensor([share]), torch.tensor([exponent], dtype=torch.float64))
+    sizes = torch.arange(1.0, MAX_SIZE + 1)
+    for side, tails, counts, cap in zip(
+        sampler.spectrum.sides, sampler.tails, sets, (share * CAP, CAP - share * CAP), strict=True
+    ):
+        by_group = counts[0]
+        torch.testing.assert_close(by_group.sum(0), torch.bincount(tails.groups).float())  # every row has a size
+        assert float(by_group.sum(1) @ sizes) == pytest.approx(cap, rel=1e-4)
+        exact = torch.zeros(MAX_SIZE, tails.num_groups)
+        exact.index_put_((action.sizes(*[torch.empty(0)] * 2)[side] - 1, tails.groups), torch.ones(()), accumulate=True)
+        assert float((by_group - exact).abs().sum()) / 2 < 0.1 * len(tails.groups)
+
+
+def test_candidates_gather_around_the_best() -> None:
+    sampler = make_sampler()
+    best = sampler.make(0.6, 0.5)
+    drawn = sampler.sample(200, torch.Generator().manual_seed(1), best)
+    near = drawn.user_share[:100]
+    assert float((near - 0.6).abs().mean()) < 0.05 < float((drawn.user_share[100:] - 0.6).abs().mean())
+    low, high = sampler.shares
+    assert low <= float(drawn.user_share.min()) and float(drawn.user_share.max()) <= high
+
+
+def test_chosen_candidates_spend_the_cap() -> None:
+    sampler = make_sampler()
+    drawn = sampler.sample(20, torch.Generator().manual_seed(2))
+    for index in range(20):
+        action = drawn.at(index)
+        assert action.params == CAP
+        assert action.row_sizes is not None
+        assert int(action.row_sizes.sum()) == CAP
+        assert action.as_dict()["params"] == CAP
+
+
+def test_predictor_equals_the_formula() -> None:
+    sampler = make_sampler()
+    users, items = sampler.tails
+    predictor = SpectralPredictor(users.features, items.features, MAX_SIZE)
+    predictor.reset_parameters(torch.Generator().manual_seed(3))
+    user_sets, item_sets = sampler.sample(3, torch.Generator().manual_seed(4)).sets
+    encoded = predictor.encode(user_sets, item_sets)
+    for action in range(3):
+        vectors = []
+        for size in range(MAX_SIZE):
+            sums, rows = torch.zeros(16), 0.0
+            for counts, rho, tails in (
+                (user_sets, predictor.rho_users, users),
+                (item_sets, predictor.rho_items, items),
+            ):
+                for group in range(tails.num_groups):
+                    sums = sums + counts[action, size, group] * rho(tails.features[group])
+                    rows += float(counts[action, size, group])
+            if rows:
+                vectors.append(predictor.mu(torch.cat([sums / rows, torch.tensor([(size + 1) / MAX_SIZE])])))
+        torch.testing.assert_close(encoded[action], torch.stack(vectors).mean(0), rtol=1e-4, atol=1e-5)
