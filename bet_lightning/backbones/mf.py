@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bet_lightning.backbones.dot import DotProductBackbone
-from bet_lightning.backbones.dot_products import triplet_scores_and_norms
+from bet_lightning.backbones.dot_products import squared_norms, triplet_scores_and_norms
 from bet_lightning.backbones.graph import Edges
 from bet_lightning.backbones.initialization import fill_normal
 
@@ -40,6 +40,11 @@ class MF(DotProductBackbone):
     def propagate(self, ego: Tensor) -> Tensor:
         """Return a copy of the table: there is nothing to propagate, and final vectors must not follow the weights."""
         return ego.clone()
+
+    def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the masked table rows and their squared norms: see :meth:`DotProductBackbone.gather`."""
+        values = self.table().narrow(rows)
+        return values, squared_norms(values)
 
     def forward(self, users: Tensor, pos_items: Tensor, neg_items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Score a batch of triplets: see :meth:`Backbone.forward`. Only the batch's rows are masked."""

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from bet_lightning.backbones import Backbone, Edges
 from bet_lightning.data import BPRBatch, Csr, RankingBatch
 from bet_lightning.modules.schedule import LRSchedule
+from bet_lightning.modules.softmax import SampledSoftmax
 from bet_lightning.ranking import RankingMetrics, top_k_items
 
 BackboneFactory = Callable[[Edges], Backbone]
@@ -32,7 +33,7 @@ class TopItems(NamedTuple):
 
 
 class RecommenderModule(pl.LightningModule):
-    """Trains a backbone with BPR and ranks all items for evaluation and prediction.
+    """Trains a backbone with BPR or a sampled softmax and ranks all items for evaluation and prediction.
 
     The backbone is built when the data is known (``configure_model``), from the training interactions alone.
 
@@ -40,6 +41,7 @@ class RecommenderModule(pl.LightningModule):
         backbone: Makes the backbone from the training edges: a backbone class or a partial of one.
         l2: Weight of the squared norm of the batch's table rows in the loss.
         schedule: Learning rate of Adam; a search restarts it with every training.
+        softmax: The sampled softmax loss to train with; None trains with BPR.
         ks: Cut-offs of the ranking metrics; ``predict`` lists the largest number of items.
 
     Raises:
@@ -53,6 +55,7 @@ class RecommenderModule(pl.LightningModule):
         backbone: BackboneFactory,
         l2: float = 1e-4,
         schedule: LRSchedule = LRSchedule(),  # noqa: B008 (frozen)
+        softmax: SampledSoftmax | None = None,
         ks: Sequence[int] = (5, 10, 20),
     ) -> None:
         super().__init__()
@@ -62,7 +65,7 @@ class RecommenderModule(pl.LightningModule):
             raise ValueError(f"model.ks must be cut-offs of at least 1, got {list(ks)}")
         self.backbone_factory = backbone
         self.backbone = None
-        self.l2, self.schedule, self.ks = l2, schedule, tuple(sorted(ks))
+        self.l2, self.schedule, self.softmax, self.ks = l2, schedule, softmax, tuple(sorted(ks))
         self.metrics = RankingMetrics(self.ks)
         self.encoded: Any = None
 
@@ -108,10 +111,13 @@ class RecommenderModule(pl.LightningModule):
         self.network.set_sizes(sizes)
 
     def training_step(self, batch: BPRBatch, batch_idx: int) -> Tensor:
-        """BPR loss (Rendle et al. 2009): ``mean(-log sigmoid(pos - neg)) + l2 * regulariser``."""
-        pos_scores, neg_scores, regularizer = self.network(*batch)
-        bpr = torch.nn.functional.softplus(neg_scores - pos_scores).mean()
-        loss: Tensor = bpr + self.l2 * regularizer
+        """BPR (Rendle et al. 2009), ``mean(-log sigmoid(pos - neg))``, or the softmax, plus ``l2 * regulariser``."""
+        if self.softmax:
+            ranking, regularizer = self.softmax(self.network, *batch)
+        else:
+            pos_scores, neg_scores, regularizer = self.network(*batch)
+            ranking = torch.nn.functional.softplus(neg_scores - pos_scores).mean()
+        loss: Tensor = ranking + self.l2 * regularizer
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.users))
         return loss
 

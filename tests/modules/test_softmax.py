@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bet_lightning.backbones import MF, NGCF, Backbone, Edges, LightGCN, NeuMF
+from bet_lightning.modules import SampledSoftmax
+
+EDGES = Edges(torch.tensor([0, 0, 1, 2, 3]), torch.tensor([0, 3, 1, 2, 4]), 4, 6)
+USERS, POSITIVES, NEGATIVES = torch.tensor([0, 2, 3]), torch.tensor([3, 2, 4]), torch.tensor([1, 5, 0])
+
+
+@pytest.mark.parametrize("make", [MF, LightGCN, NGCF])
+def test_equals_cross_entropy_over_cosines(make: type[Backbone]) -> None:
+    network = make(EDGES, 5).eval()  # type: ignore[call-arg]
+    network.set_sizes(torch.arange(10) % 6)
+    loss, penalty = SampledSoftmax(num_negatives=2, temperature=0.3)(network, USERS, POSITIVES, NEGATIVES)
+    encoded = network.encode()
+    users, items = (torch.nn.functional.normalize(vectors) for vectors in (encoded.users, encoded.items))
+    cosines = users[USERS] @ items.T / 0.3
+    logits = torch.cat([cosines.gather(1, POSITIVES[:, None]), cosines[:, NEGATIVES[:2]]], 1)
+    expected = torch.nn.functional.cross_entropy(logits, torch.zeros(3, dtype=torch.int64))
+    torch.testing.assert_close(loss, expected)
+    table = network.table()()
+    squares = table[USERS].square().sum() + table[POSITIVES + 4].square().sum()
+    torch.testing.assert_close(penalty, squares / 6)
+    (loss + penalty).backward()
+    assert network.table().weight.grad is not None
+    assert network.table().weight.grad.abs().sum() > 0
+
+
+def test_refuses_what_it_cannot_train() -> None:
+    with pytest.raises(ValueError, match="scores by dot products, got NeuMF"):
+        SampledSoftmax()(NeuMF(EDGES, 5), USERS, POSITIVES, NEGATIVES)
+    with pytest.raises(ValueError, match=r"got num_negatives=0, temperature=0\.1"):
+        SampledSoftmax(num_negatives=0)
