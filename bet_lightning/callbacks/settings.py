@@ -5,6 +5,12 @@ from typing import Any
 
 from bet_lightning.search import BET, FULL
 
+PLAN_SETTINGS = (  # what ``TrainingPlan`` is told
+    *("num_iterations", "probe_epochs", "num_tuned", "tune_epochs", "num_retrain", "retrain_init"),
+    *("max_epochs", "eval_every_n_epochs", "patience"),
+)
+SEARCH_SETTINGS = ("num_candidates", "num_updates", "selection")  # what ``BudgetedSearch`` is told
+
 _SMALLEST = {
     **{name: 0 for name in ("num_iterations", "num_updates", "probe_epochs", "num_tuned", "min_size")},
     **{name: 1 for name in ("num_candidates", "tune_epochs", "num_retrain")},
@@ -23,6 +29,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise ValueError(f"TableSearch.{name} must be at least {low}, got {settings[name]}")
     if not 0 < settings["probe_user_share"] <= 1:
         raise ValueError(f"TableSearch.probe_user_share must be in (0, 1], got {settings['probe_user_share']}")
+    if not 0 <= settings["elastic"] <= 1:
+        raise ValueError(f"TableSearch.elastic must be in [0, 1], got {settings['elastic']}")
     if settings["min_size"] > 1:
         raise ValueError(f"TableSearch.min_size must be 0 or 1, got {settings['min_size']}")
 

@@ -15,12 +15,13 @@ from bet_lightning.baselines import SizeRule, UniformSizes
 from bet_lightning.budget import Budget
 from bet_lightning.callbacks.new_plan import Family, new_plan, new_search, profiles
 from bet_lightning.callbacks.run_results import keep_result, log_metrics, report_probe
-from bet_lightning.callbacks.settings import check_names, check_settings
+from bet_lightning.callbacks.settings import PLAN_SETTINGS, SEARCH_SETTINGS, check_names, check_settings
 from bet_lightning.data import DataSplit
 from bet_lightning.modules import LRSchedule, RecommenderModule
 from bet_lightning.report import define_axes, print_results, report_run
 from bet_lightning.results import Summary, new_summary, write_popularity
 from bet_lightning.search import BudgetedSearch, Realization, RetrainInit, Selection, TrainingPlan, Trial
+from bet_lightning.search.elastic import elastic_sizes
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class TableSearch(pl.Callback):
             for users and one for items.
         basis: ``principal`` turns the pre-trained table's columns so that the first carry most of the scores, which
             stay what they are; ``trained`` leaves them.
+        elastic: Share of the batches of pretraining in which every row is cut to a random size.
         num_iterations: Probes, T.
         num_candidates: Candidates an iteration, m.
         num_updates: Predictor updates an iteration, N.
@@ -74,6 +76,7 @@ class TableSearch(pl.Callback):
         budget: Budget,
         family: Family = "paper",
         basis: Basis = "principal",
+        elastic: float = 0.0,
         num_iterations: int = 50,
         num_candidates: int = 100,
         num_updates: int = 2,
@@ -94,34 +97,17 @@ class TableSearch(pl.Callback):
         rule: SizeRule | None = None,
         seed: int | None = None,
     ) -> None:
-        check_settings(locals())
+        settings = dict(locals())
+        check_settings(settings)
         self.rules = [rule] if rule else [UniformSizes()] if rivals is None else list(rivals)
         check_names([each.name for each in self.rules])
         self.budget, self.min_size, self.probe_schedule = budget, min_size, probe_schedule
-        self.basis, self.probe_user_share = basis, probe_user_share
-        self.plan_settings: dict[str, Any] = {
-            "num_iterations": num_iterations,
-            "probe_epochs": probe_epochs,
-            "num_tuned": num_tuned,
-            "tune_epochs": tune_epochs,
-            "num_retrain": num_retrain,
-            "retrain_init": retrain_init,
-            "max_epochs": max_epochs,
-            "eval_every": eval_every_n_epochs,
-            "patience": patience,
-            "rules_only": rule is not None,
-        }
+        self.basis, self.elastic, self.probe_user_share = basis, elastic, probe_user_share
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
-        self.search_settings: dict[str, Any] = {
-            "family": family,
-            "realization": realization,
-            "settings": {
-                "num_candidates": num_candidates,
-                "num_updates": num_updates,
-                "selection": selection,
-                "seed": self.seed,
-            },
-        }
+        self.family, self.realization = family, realization
+        self.plan_settings = {name: settings[name] for name in PLAN_SETTINGS}
+        self.plan_settings["rules_only"] = rule is not None
+        self.search_settings = {name: settings[name] for name in SEARCH_SETTINGS} | {"seed": self.seed}
         self.plan: TrainingPlan | None = None
         self.summary: Summary = {}
         self._restored: dict[str, Any] = {}
@@ -163,6 +149,20 @@ class TableSearch(pl.Callback):
         trainer.check_val_every_n_epoch = 1 if trial.validates_next else sys.maxsize
         self._epoch_start = time.monotonic()
 
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        """In elastic pretraining, draw the batch's sizes."""
+        if self.elastic and self._plan.trial.phase == "pretrain":
+            network = _recommender(pl_module).network
+            shape = network.num_rows, network.row_width
+            network.set_sizes(elastic_sizes(*shape, self.elastic, seed=self.seed, step=trainer.global_step))
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Undo what elastic pretraining drew."""
+        if self.elastic and self.plan:
+            _recommender(pl_module).network.set_sizes(self.plan.trial.sizes)
+
     def on_validation_batch_end(
         self,
         trainer: pl.Trainer,
@@ -189,7 +189,7 @@ class TableSearch(pl.Callback):
             metrics = {k.removeprefix("val/"): v for k, v in logged.items() if k.startswith("val/")}
             trial.record(metrics, self._probe_metrics, module.network.state_dict())
             if not trial.is_probe:
-                key = trial.phase if trial.phase == "pretrain" else f"retrain/{plan.result_names(trial)[-1]}"
+                key = plan.label.replace(" ", "/")
                 log_metrics(trainer, {f"{key}/epoch": trial.epoch, **{f"{key}/{k}": v for k, v in metrics.items()}})
         if trial.finished:
             self._finish(trainer, module, trial)
@@ -210,16 +210,7 @@ class TableSearch(pl.Callback):
 
     def status(self) -> str:
         """What is going on, in a few words."""
-        if self.plan is None:
-            return ""
-        trial = self.plan.trial
-        if trial.phase == "probe":
-            what = f"probe {len(self.plan.records) + 1}/{self.plan.num_iterations}"
-        elif trial.phase == "tune":
-            what = f"tune, {len(self.plan.finalists or [])} left"
-        else:
-            what = "pretrain" if trial.phase == "pretrain" else f"retrain {self.plan.result_names(trial)[-1]}"
-        return f"{what}, epoch {trial.epoch + 1}"
+        return self.plan.status if self.plan else ""
 
     def _begin(self, trainer: pl.Trainer, module: RecommenderModule, trial: Trial) -> None:
         """Give the module the weights, sizes, learning rate and a fresh optimiser for a training."""
@@ -263,7 +254,15 @@ class TableSearch(pl.Callback):
             self._begin(trainer, module, following)
 
     def _new_search(self, module: RecommenderModule, data: DataSplit) -> BudgetedSearch:
-        return new_search(data, module.network, cap=self.cap, min_size=self.min_size, **self.search_settings)
+        return new_search(
+            data,
+            module.network,
+            family=self.family,
+            cap=self.cap,
+            min_size=self.min_size,
+            realization=self.realization,
+            settings=self.search_settings,
+        )
 
     def _restore_plan(self, module: RecommenderModule, data: DataSplit, state: dict[str, Any]) -> None:
         """Continue a plan; its search is built from the pre-trained table that it had."""

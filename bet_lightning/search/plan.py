@@ -30,7 +30,7 @@ class TrainingPlan:
         retrain_init: Weights that a retraining starts from: fresh ones as in the paper, the masked pre-trained ones
             (warm), or one after the other; then the better one on validation is the result.
         max_epochs: Epochs at most of pretraining and of each retraining.
-        eval_every: Epochs between their validations.
+        eval_every_n_epochs: Epochs between their validations.
         patience: Validations without a gain that end them.
         rules_only: Train the rules and nothing else.
     """
@@ -48,7 +48,7 @@ class TrainingPlan:
         num_retrain: int,
         retrain_init: RetrainInit,
         max_epochs: int,
-        eval_every: int,
+        eval_every_n_epochs: int,
         patience: int,
         rules_only: bool = False,
     ) -> None:
@@ -56,7 +56,7 @@ class TrainingPlan:
         self.num_iterations, self.probe_epochs = num_iterations, probe_epochs
         self.num_tuned, self.tune_epochs, self.num_retrain = num_tuned, tune_epochs, num_retrain
         self.starts: tuple[Start, ...] = ("fresh", "warm") if retrain_init == "both" else (retrain_init,)
-        self.max_epochs, self.eval_every, self.patience = max_epochs, eval_every, patience
+        self.max_epochs, self.eval_every, self.patience = max_epochs, eval_every_n_epochs, patience
         self.search: BudgetedSearch | None = None
         self.proposal: Proposal | None = None
         self.full_quality = 0.0
@@ -157,6 +157,22 @@ class TrainingPlan:
 
     def _by_start(self, named: Sequence[tuple[str, Tensor]]) -> list[tuple[str, Tensor, Start]]:
         return [(name, sizes, start) for name, sizes in named for start in self.starts]
+
+    @property
+    def label(self) -> str:
+        """What the trial is, in one or two words."""
+        trial = self.trial
+        return f"retrain {self.result_names(trial)[-1]}" if trial.phase == "retrain" else trial.phase
+
+    @property
+    def status(self) -> str:
+        """What is going on, in a few words."""
+        done = ""
+        if self.trial.phase == "probe":
+            done = f" {len(self.records) + 1}/{self.num_iterations}"
+        elif self.trial.phase == "tune" and self.finalists:
+            done = f" {self.num_tuned - len(self.finalists) + 1}/{self.num_tuned}"
+        return f"{self.label}{done}, epoch {self.trial.epoch + 1}"
 
     @property
     def best_fitness(self) -> float | None:

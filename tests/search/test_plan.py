@@ -27,7 +27,7 @@ def make_plan(**settings: Any) -> TrainingPlan:
         "num_retrain": 1,
         "retrain_init": "both",
         "max_epochs": 4,
-        "eval_every": 1,
+        "eval_every_n_epochs": 1,
         "patience": 9,
     }
     rules = [("uniform", torch.full((USERS + ITEMS,), 2))]
