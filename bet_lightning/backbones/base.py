@@ -23,12 +23,14 @@ class Backbone(nn.Module, ABC):
     Attributes:
         rebuilds_rows: Whether a row of size 0 still gets a vector, from its neighbours in the graph.
         tables: The masked tables, all of one shape.
+        frequency: ``(num_rows,)`` float32, training interactions of each row.
 
     Raises:
         ValueError: If the numbers of users and items or ``max_size`` is out of range.
     """
 
     rebuilds_rows: ClassVar[bool]
+    frequency: Tensor
 
     def __init__(self, edges: Edges, max_size: int = 128, num_tables: int = 1) -> None:
         super().__init__()
@@ -39,6 +41,9 @@ class Backbone(nn.Module, ABC):
         self.num_rows = edges.num_users + edges.num_items
         self.max_size = max_size
         self.tables = nn.ModuleList(MaskedEmbedding(self.num_rows, max_size) for _ in range(num_tables))
+        sides = ((edges.users, self.num_users), (edges.items, self.num_items))
+        frequency = torch.cat([torch.bincount(rows, minlength=count) for rows, count in sides])
+        self.register_buffer("frequency", frequency.float(), persistent=False)
 
     def table(self, index: int = 0) -> MaskedEmbedding:
         """Return one of the tables."""
@@ -93,13 +98,15 @@ class Backbone(nn.Module, ABC):
     def to_principal_basis(self) -> None:
         """Change the tables' columns in place so that the first carry most of the scores, which stay what they are.
 
+        Rows count as often as they have interactions, whatever their length.
+
         Raises:
             ValueError: If a row has less than its full size.
         """
 
     @abstractmethod
     def energy(self) -> Tensor:
-        """Return what each parameter of a row adds to the squares of what it is used for, without gradient.
+        """Return the share of each parameter in the squares of what its row is used for, without gradient.
 
         Returns:
             ``(num_rows, row_width)`` float32, in the order in which sizes grow.

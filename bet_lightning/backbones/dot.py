@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bet_lightning.backbones.base import Backbone
+from bet_lightning.backbones.basis import principal_axes, rotate
 from bet_lightning.backbones.dot_products import squared_norms, triplet_scores
 
 
@@ -49,16 +50,18 @@ class DotProductBackbone(Backbone):
 
     @torch.no_grad()
     def to_principal_basis(self) -> None:
-        """Rotate the table so that its columns are the principal axes of the final vectors, most energy first."""
+        r"""Rotate the table so that its columns are the principal axes of the final vectors, most energy first.
+
+        The axes are the eigenvectors of :math:`\sum_n f_n z_n z_n^\top / \|z_n\|^2`, f being the rows' frequencies.
+        """
         self.check_full()
-        final = self.propagate(self.ego()).double()
-        _, axes = torch.linalg.eigh(final.T @ final)  # ascending
-        self.table().weight.copy_(self.table().weight.double() @ axes.flip(1))
+        final = self.propagate(self.ego())
+        self.table().weight.copy_(rotate(self.table().weight, principal_axes(final, self.frequency)))
 
     @torch.no_grad()
     def energy(self) -> Tensor:
-        """Return the squares of the final vectors: see :meth:`Backbone.energy`."""
-        return self.propagate(self.ego()).square()
+        """Return the squares of the final vectors, relative to their sum: see :meth:`Backbone.energy`."""
+        return torch.nn.functional.normalize(self.propagate(self.ego())).square()
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return final vectors ``(r, width)`` and squared norms ``(r,)`` of the masked table rows ``rows``.

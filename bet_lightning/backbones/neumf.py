@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bet_lightning.backbones.base import Backbone
+from bet_lightning.backbones.basis import principal_axes, rotate
 from bet_lightning.backbones.dot_products import squared_norms
 from bet_lightning.backbones.graph import Edges
 from bet_lightning.backbones.initialization import fill_linear, fill_normal
@@ -137,25 +138,27 @@ class NeuMF(Backbone):
         self.check_full()
         gmf, mlp = self.table(0).weight, self.table(1).weight
         output, first = self.output.weight, cast(nn.Linear, self.tower[0]).weight
-        order = self._gmf_energy().sum(0).argsort(descending=True, stable=True)
+        order = (self.frequency @ self.energy()[:, ::2]).argsort(descending=True, stable=True)
         gmf.copy_(gmf[:, order])
         output[:, : self.max_size] = output[:, : self.max_size][:, order]
-        for side, half in zip(self._sides(mlp), first.chunk(2, dim=1), strict=True):
-            _, axes = torch.linalg.eigh(side.double().T @ side.double())  # ascending
-            axes = axes.flip(1)
-            side.copy_(side.double() @ axes)
-            half.copy_(half.double() @ axes)
+        for side, half, frequency in zip(
+            self._sides(mlp), first.chunk(2, dim=1), self._sides(self.frequency), strict=True
+        ):
+            axes = principal_axes(side, frequency)
+            side.copy_(rotate(side, axes))
+            half.copy_(rotate(half, axes))
 
     @torch.no_grad()
     def energy(self) -> Tensor:
-        """Return mean squares of what is added to a score, tables taking turns: see :meth:`Backbone.energy`."""
+        """Return the shares of what is added to a score, in mean squares; tables take turns."""
         first, (_, mlp_weight) = cast(nn.Linear, self.tower[0]).weight, self._output_weights()
         if len(self.tower) == 1:
             first = first * mlp_weight.unsqueeze(1)
         factors = first.square().sum(0).chunk(2)
         sides = zip(self._sides(self.table(1).weight), factors, strict=True)
         mlp = torch.cat([side.square() * factor for side, factor in sides])
-        return torch.stack([self._gmf_energy(), mlp], dim=2).flatten(1)
+        energy = torch.stack([self._gmf_energy(), mlp], dim=2).flatten(1)
+        return energy / energy.sum(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
 
     def _gmf_energy(self) -> Tensor:
         """``(num_rows, max_size)`` squares of the GMF rows, times the mean square that they meet on the other side."""

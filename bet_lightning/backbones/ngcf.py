@@ -96,15 +96,15 @@ class NGCF(DotProductBackbone):
     def to_principal_basis(self) -> None:
         """Sort the table's columns by their energy: the element-wise product allows no other change of basis."""
         self.check_full()
-        order = self.table().weight.square().sum(0).argsort(descending=True, stable=True)
+        order = (self.frequency @ self.energy()).argsort(descending=True, stable=True)
         for layer in (self.table(), self.sum_layers[0], self.product_layers[0]):
             weight = cast(Tensor, layer.weight)
             weight.copy_(weight[:, order])
 
     @torch.no_grad()
     def energy(self) -> Tensor:
-        """Return the squares of the table: see :meth:`Backbone.energy`."""
-        return self.ego().square()
+        """Return the squares of the table's rows, relative to their sum: see :meth:`Backbone.energy`."""
+        return functional.normalize(self.ego()).square()
 
     def _layer(self, index: int, neighbours: Tensor, hidden: Tensor) -> Tensor:
         """Output of a layer from its input and the input's product with the graph, ``(r, max_size)`` each."""

@@ -135,6 +135,8 @@ class RecommenderModule(pl.LightningModule):
         """
         if self.encoded is None:
             self.encoded = self.network.encode()
+            if self.softmax:
+                self.encoded = self.softmax.rescale(self.encoded)
         scores = self.network.score(self.encoded, batch.users)
         values, items = top_k_items(scores, batch.seen_rows, batch.seen_items, k)
         return TopItems(batch.users, items, values)

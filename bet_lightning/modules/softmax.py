@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone
-from bet_lightning.backbones.dot import DotProductBackbone
+from bet_lightning.backbones.dot import DotProductBackbone, Factors
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,13 @@ class SampledSoftmax:
     user they were drawn for. One of them may be an item of another user's; at a thousand out of tens of thousands of
     items this is rare, and it is not corrected.
 
+    Cosines do not see norms, which then follow from initial values, popularity and the graph. For ranking they say too
+    much: an item's final vector is divided by :math:`\|z_i\|^{1 - p}`, p being ``norm_power``.
+
     Args:
         num_negatives: Negatives a batch.
         temperature: :math:`\tau`.
+        norm_power: Power of an item's norm in its scores: 1 ranks by dot products, 0 by cosines.
 
     Raises:
         ValueError: If a value is out of range.
@@ -31,13 +35,19 @@ class SampledSoftmax:
 
     num_negatives: int = 1024
     temperature: float = 0.1
+    norm_power: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.num_negatives < 1 or self.temperature <= 0:
+        if self.num_negatives < 1 or self.temperature <= 0 or not 0 <= self.norm_power <= 1:
             raise ValueError(
-                "model.softmax needs num_negatives >= 1 and temperature > 0, got "
-                f"num_negatives={self.num_negatives}, temperature={self.temperature}"
+                "model.softmax needs num_negatives >= 1, temperature > 0 and norm_power in [0, 1], got "
+                f"num_negatives={self.num_negatives}, temperature={self.temperature}, norm_power={self.norm_power}"
             )
+
+    def rescale(self, encoded: Factors) -> Factors:
+        """Divide items by the power of their norm that ranking leaves out."""
+        norms = torch.linalg.vector_norm(encoded.items, dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+        return encoded._replace(items=encoded.items * norms ** (self.norm_power - 1))
 
     def __call__(self, network: Backbone, users: Tensor, pos_items: Tensor, neg_items: Tensor) -> tuple[Tensor, Tensor]:
         r"""Return the loss and the regulariser.

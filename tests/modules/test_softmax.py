@@ -29,8 +29,17 @@ def test_equals_cross_entropy_over_cosines(make: type[Backbone]) -> None:
     assert network.table().weight.grad.abs().sum() > 0
 
 
+def test_ranking_keeps_a_power_of_the_items_norms() -> None:
+    encoded = LightGCN(EDGES, 5).encode()
+    whole, none, half = (SampledSoftmax(norm_power=power).rescale(encoded) for power in (1.0, 0.0, 0.5))
+    torch.testing.assert_close(whole.items, encoded.items)
+    torch.testing.assert_close(none.items, torch.nn.functional.normalize(encoded.items))
+    torch.testing.assert_close(half.items.norm(dim=1), encoded.items.norm(dim=1).sqrt())
+    assert half.users is encoded.users
+
+
 def test_refuses_what_it_cannot_train() -> None:
     with pytest.raises(ValueError, match="scores by dot products, got NeuMF"):
         SampledSoftmax()(NeuMF(EDGES, 5), USERS, POSITIVES, NEGATIVES)
-    with pytest.raises(ValueError, match=r"got num_negatives=0, temperature=0\.1"):
+    with pytest.raises(ValueError, match=r"got num_negatives=0, temperature=0\.1, norm_power=0\.5"):
         SampledSoftmax(num_negatives=0)
