@@ -14,13 +14,14 @@ from bet_lightning.search.spectrum import Spectrum
 from bet_lightning.search.tails import SpectrumTails
 
 _NEAR = 0.5  # share of the candidates that are drawn around the best action so far
-_STEP = 0.05  # standard deviation of their differences from it, of the range
+_STEPS = (0.02, 0.2)  # standard deviations of their differences from it, relative to the range
+_FIRST = (0.5, 0.5)  # share and relative exponent that they are drawn around before there is one
 
 
 class SpectralSampler:
     """Draws a user share and an exponent of popularity; sizes follow from the table's spectrum and sum to the cap.
 
-    Half of the candidates are drawn around the best action measured so far, once there is one. A candidate is
+    Half of the candidates are drawn around the best action measured so far, near and less near. A candidate is
     described by groups of rows, in O(groups x max_size); the one that is chosen is made exactly, row by row.
 
     Args:
@@ -54,17 +55,18 @@ class SpectralSampler:
             generator: The only source of randomness.
             best: The best action measured so far.
         """
-        low, high = self.shares
-        uniform = torch.rand(num_actions, 2, generator=generator, dtype=torch.float64)
-        normal = torch.randn(num_actions, 2, generator=generator, dtype=torch.float64) * _STEP
-        share = low + uniform[:, 0] * (high - low)
-        exponent = (2 * uniform[:, 1] - 1) * self.max_exponent
-        if best is not None:
-            near = torch.arange(num_actions) < _NEAR * num_actions
-            share = torch.where(near, (best.user_share + normal[:, 0] * (high - low)).clamp(low, high), share)
-            around = best.user_shape + normal[:, 1] * 2 * self.max_exponent
-            exponent = torch.where(near, around.clamp(-self.max_exponent, self.max_exponent), exponent)
-        return SpectralBatch(self, share, exponent)
+        uniform = torch.rand(num_actions, 3, generator=generator, dtype=torch.float64)
+        step = _STEPS[0] * (_STEPS[1] / _STEPS[0]) ** uniform[:, 2]
+        normal = torch.randn(2, num_actions, generator=generator, dtype=torch.float64) * step
+        near = torch.arange(num_actions) < _NEAR * num_actions
+        centre = (best.user_share, best.user_shape) if best else (_FIRST[0], _FIRST[1] * self.max_exponent)
+        bounds = self.shares, (-self.max_exponent, self.max_exponent)
+        drawn = []
+        for place, (low, high) in enumerate(bounds):
+            anywhere = low + uniform[:, place] * (high - low)
+            around = (centre[place] + normal[place] * (high - low)).clamp(low, high)
+            drawn.append(torch.where(near, around, anywhere))
+        return SpectralBatch(self, *drawn)
 
     def sets(self, share: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor]:
         """The users' and the items' sets: (b, max_size, groups) rows of each size, for (b,) shares and exponents."""

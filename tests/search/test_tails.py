@@ -38,7 +38,7 @@ def test_candidates_gather_around_the_best() -> None:
     best = sampler.make(0.6, 0.5)
     drawn = sampler.sample(200, torch.Generator().manual_seed(1), best)
     near = drawn.user_share[:100]
-    assert float((near - 0.6).abs().mean()) < 0.05 < float((drawn.user_share[100:] - 0.6).abs().mean())
+    assert float((near - 0.6).abs().mean()) < 0.1 < float((drawn.user_share[100:] - 0.6).abs().mean())
     low, high = sampler.shares
     assert low <= float(drawn.user_share.min()) and float(drawn.user_share.max()) <= high
 
