@@ -29,8 +29,6 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise ValueError(f"TableSearch.{name} must be at least {low}, got {settings[name]}")
     if not 0 < settings["probe_user_share"] <= 1:
         raise ValueError(f"TableSearch.probe_user_share must be in (0, 1], got {settings['probe_user_share']}")
-    if not 0 <= settings["elastic"] <= 1:
-        raise ValueError(f"TableSearch.elastic must be in [0, 1], got {settings['elastic']}")
     if settings["min_size"] > 1:
         raise ValueError(f"TableSearch.min_size must be 0 or 1, got {settings['min_size']}")
 

@@ -21,7 +21,6 @@ from bet_lightning.modules import LRSchedule, RecommenderModule
 from bet_lightning.report import define_axes, print_results, report_run
 from bet_lightning.results import Summary, new_summary, write_popularity
 from bet_lightning.search import BudgetedSearch, Realization, RetrainInit, Selection, TrainingPlan, Trial
-from bet_lightning.search.elastic import elastic_sizes
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class TableSearch(pl.Callback):
             for users and one for items.
         basis: ``principal`` turns the pre-trained table's columns so that the first carry most of the scores, which
             stay what they are; ``trained`` leaves them.
-        elastic: Share of the batches of pretraining in which every row is cut to a random size.
+        pretrained: Checkpoint of a full table to use instead of pretraining, as ``full.ckpt`` of an earlier run.
         num_iterations: Probes, T.
         num_candidates: Candidates an iteration, m.
         num_updates: Predictor updates an iteration, N.
@@ -76,7 +75,7 @@ class TableSearch(pl.Callback):
         budget: Budget,
         family: Family = "paper",
         basis: Basis = "principal",
-        elastic: float = 0.0,
+        pretrained: str | None = None,
         num_iterations: int = 50,
         num_candidates: int = 100,
         num_updates: int = 2,
@@ -102,7 +101,7 @@ class TableSearch(pl.Callback):
         self.rules = [rule] if rule else [UniformSizes()] if rivals is None else list(rivals)
         check_names([each.name for each in self.rules])
         self.budget, self.min_size, self.probe_schedule = budget, min_size, probe_schedule
-        self.basis, self.elastic, self.probe_user_share = basis, elastic, probe_user_share
+        self.basis, self.pretrained, self.probe_user_share = basis, pretrained, probe_user_share
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.family, self.realization = family, realization
         self.plan_settings = {name: settings[name] for name in PLAN_SETTINGS}
@@ -116,7 +115,7 @@ class TableSearch(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Resolve the budget on the data; start the first training or continue a restored one."""
-        module, data = _recommender(pl_module), _dataset(trainer)
+        module, data = recommender(pl_module), _dataset(trainer)
         backbone = module.network
         if self.min_size == 0 and not backbone.rebuilds_rows:
             raise ValueError(f"TableSearch.min_size 0 needs a graph backbone, got {type(backbone).__name__}")
@@ -137,31 +136,20 @@ class TableSearch(pl.Callback):
             define_axes(trainer.loggers, ["bet", *(rule.name for rule in self.rules)])
             write_popularity(self.folder, *profiles(data))
         self._begin(trainer, module, self.plan.trial)
+        if self.pretrained and self.plan.trial.phase == "pretrain":
+            module.load_network(self.pretrained)
+            self.plan.trial.max_epochs = 0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Probe what needs no training; choose the epoch's triplets and whether it ends with a validation."""
+        """Validate what needs no training; choose the epoch's triplets and whether it ends with a validation."""
         while self._plan.trial.max_epochs == 0:
-            self._probe_untrained(trainer, _recommender(pl_module))
+            self._validate_untrained(trainer, recommender(pl_module))
         trial = self._plan.trial
         # every trial sees the same triplets in the same order, so that only its sizes set it apart from the others
         trainer.train_dataloader.sampler.set_epoch(self.seed * 100_003 + trial.epoch)  # type: ignore[union-attr]
         trainer.val_dataloaders.share = self.probe_user_share if trial.is_probe else 1.0  # type: ignore[union-attr]
         trainer.check_val_every_n_epoch = 1 if trial.validates_next else sys.maxsize
         self._epoch_start = time.monotonic()
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, batch_idx: int
-    ) -> None:
-        """In elastic pretraining, draw the batch's sizes."""
-        if self.elastic and self._plan.trial.phase == "pretrain":
-            network = _recommender(pl_module).network
-            shape = network.num_rows, network.row_width
-            network.set_sizes(elastic_sizes(*shape, self.elastic, seed=self.seed, step=trainer.global_step))
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Undo what elastic pretraining drew."""
-        if self.elastic and self.plan:
-            _recommender(pl_module).network.set_sizes(self.plan.trial.sizes)
 
     def on_validation_batch_end(
         self,
@@ -174,12 +162,12 @@ class TableSearch(pl.Callback):
     ) -> None:
         """Keep the metrics on the users that probes are validated on, what fitness compares with."""
         if batch_idx + 1 == trainer.val_dataloaders.num_batches(self.probe_user_share):  # type: ignore[union-attr]
-            found = _recommender(pl_module).metrics.compute()
+            found = recommender(pl_module).metrics.compute()
             self._probe_metrics = {name: float(value) for name, value in found.items()}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count the epoch; at a training's end keep its result and begin the next."""
-        module, plan = _recommender(pl_module), self._plan
+        module, plan = recommender(pl_module), self._plan
         trial = plan.trial
         validated = trial.validates_next
         trial.epoch += 1
@@ -223,14 +211,17 @@ class TableSearch(pl.Callback):
         module.schedule = self.schedules[trial.start]
         trainer.strategy.setup_optimizers(trainer)
 
-    def _probe_untrained(self, trainer: pl.Trainer, module: RecommenderModule) -> None:
-        """Validate the masked pre-trained table as it is, on the probes' users."""
+    def _validate_untrained(self, trainer: pl.Trainer, module: RecommenderModule) -> None:
+        """Validate a table as it is: on the probes' users, the full one on all of them too."""
         trial, users = self._plan.trial, trainer.val_dataloaders
         begin = time.monotonic()
         users.share = self.probe_user_share  # type: ignore[union-attr]
-        metrics = module.evaluate(users)  # type: ignore[arg-type]
+        metrics = probe_metrics = module.evaluate(users)  # type: ignore[arg-type]
+        if not trial.is_probe:
+            users.share = 1.0  # type: ignore[union-attr]
+            metrics = module.evaluate(users)  # type: ignore[arg-type]
         trial.seconds = time.monotonic() - begin
-        trial.record(metrics, metrics, {})
+        trial.record(metrics, probe_metrics, module.network.state_dict())
         self._finish(trainer, module, trial)
 
     def _finish(self, trainer: pl.Trainer, module: RecommenderModule, trial: Trial) -> None:
@@ -289,7 +280,12 @@ class TableSearch(pl.Callback):
         self._restored = state_dict
 
 
-def _recommender(module: pl.LightningModule) -> RecommenderModule:
+def recommender(module: pl.LightningModule) -> RecommenderModule:
+    """The module as what ``TableSearch`` trains.
+
+    Raises:
+        TypeError: If it is another.
+    """
     if not isinstance(module, RecommenderModule):
         raise TypeError(f"TableSearch trains a RecommenderModule, got {type(module).__name__}")
     return module

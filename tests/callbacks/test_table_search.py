@@ -111,3 +111,22 @@ def test_untrained_probe_measures_the_masked_pretrained_table(tmp_path: Path) ->
     module.set_sizes(read_sizes(str(folder / "sizes" / "bet.txt")), cap=10**6)
     (record,) = read_records(folder / "actions.jsonl")
     assert module.evaluate(data.val_dataloader()) == pytest.approx(record["metrics"], rel=1e-6)
+
+
+def test_pretraining_is_taken_from_an_earlier_run(finished_run: Path, tmp_path: Path) -> None:
+    full = finished_run / "checkpoints" / "full.ckpt"
+    settings = {"num_iterations": 1, "num_retrain": 1, "rivals": [], "probe_epochs": 0}
+    config = write_config(tmp_path, "run", pretrained=str(full), **settings)
+    main(["fit", "--config", str(config)])
+    before, after = (read_summary(folder)["results"][0] for folder in (finished_run, tmp_path / "run"))
+    assert (after["name"], after["epochs"]) == ("full", 0)
+    assert after["valid"] == pytest.approx(before["valid"], rel=1e-6)
+    assert len(read_records(tmp_path / "run" / "actions.jsonl")) == 1
+
+
+def test_refuses_a_foreign_pretrained_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    foreign = tmp_path / "foreign.ckpt"
+    foreign.write_text("nothing")
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--config", str(write_config(tmp_path, "run", pretrained=str(foreign)))])
+    assert f"{foreign}: not a checkpoint of this backbone" in capsys.readouterr().err
