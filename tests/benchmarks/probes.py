@@ -1,9 +1,9 @@
 """``python -m tests.benchmarks.probes``: how well cheap probes rank actions, against full retraining.
 
-Draws actions at random, retrains each from scratch, and probes each from the pre-trained table. Prints how the
-validation quality of a probe after some epochs, on a share of the users, ranks the actions: Spearman's rank
-correlation with the quality that the retraining reaches on all users, and the fitness lost by taking the action that
-the probes rank first. The first epochs of the retraining are listed as probes from scratch.
+Pretrains a table and turns its columns as ``TableSearch`` does, draws actions at random, probes each from that table
+and retrains it, from scratch and from that table. Prints how the validation quality of a probe after some epochs, on a
+share of the users, ranks the actions: Spearman's rank correlation with the quality that either retraining reaches on
+all users, and the fitness lost by taking the action that the probes rank first.
 """
 
 import argparse
@@ -12,45 +12,53 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from bet_lightning import backbones
 from bet_lightning.budget import Budget
 from bet_lightning.data import InteractionDataModule
 from bet_lightning.modules import LRSchedule
 from bet_lightning.ranking import quality
-from bet_lightning.search import BoundedSampler, popularity_order
+from bet_lightning.search import BoundedSampler, SpectralSampler, Spectrum, popularity_order
 from bet_lightning.search.training import spearman
 from tests.benchmarks.training import Training
 
-EPOCHS = (0, 1, 2, 4, 8)  # of a probe
+EPOCHS = (0, 1, 2, 4)  # of a probe
 SHARES = (0.1, 0.3, 1.0)  # of the validation users
+EVERYONE = SHARES[-1]
+BACKBONES = {"LightGCN": backbones.LightGCN, "MF": backbones.MF, "NGCF": backbones.NGCF, "NeuMF": backbones.NeuMF}
 
-History = list[dict[float, float]]
 
-
-def train(training: Training, sizes: Tensor, epochs: int, start: Mapping[str, Tensor] | None) -> tuple[History, float]:
-    """Qualities by share before the first and after every epoch, and the seconds of an epoch's training."""
+def train(
+    training: Training,
+    sizes: Tensor,
+    epochs: int,
+    start: Mapping[str, Tensor] | None,
+    shares: Mapping[int, Sequence[float]],
+) -> dict[tuple[int, float], float]:
+    """Qualities by epoch and share, where asked for by epoch."""
     training.start(start, sizes)
-
-    def qualities() -> dict[float, float]:
-        shares = SHARES if training.epoch <= max(EPOCHS) else SHARES[-1:]
-        return {share: quality(training.metrics(share)) for share in shares}
-
-    history, seconds = [qualities()], 0.0
-    for _ in range(epochs):
-        seconds += training.train_epoch()
-        history.append(qualities())
-    return history, seconds / max(1, epochs)
+    found = {}
+    for epoch in range(epochs + 1):
+        if epoch:
+            training.train_epoch()
+        for share in shares.get(epoch, ()):
+            found[epoch, share] = quality(training.metrics(share))
+    return found
 
 
 def main(args: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
-    """Run the study and return rank correlation and lost fitness by ``start/epochs/share``."""
+    """Run the study and return rank correlations and lost fitness by ``epochs/share``."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.probes", description=__doc__)
     parser.add_argument("--data", default="lastfm")
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--backbone", choices=BACKBONES, default="LightGCN")
+    parser.add_argument("--family", choices=("paper", "spectral"), default="paper")
     parser.add_argument("--actions", type=int, default=16, help="actions to retrain and probe")
-    parser.add_argument("--epochs", type=int, default=20, help="epochs of pretraining and retraining")
+    parser.add_argument("--epochs", type=int, default=20, help="epochs of pretraining and of retraining from scratch")
+    parser.add_argument("--warm-epochs", type=int, default=8, help="epochs of retraining from the pre-trained table")
     parser.add_argument("--keep-ratio", type=float, default=0.1)
     parser.add_argument("--max-size", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=16_384)
@@ -59,51 +67,51 @@ def main(args: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
     data = InteractionDataModule(options.data, str(options.data_dir), batch_size=options.batch_size)
     data.setup("fit")
     split = data.dataset
-    training = Training(data, options.max_size, LRSchedule(), SHARES)
-    num_rows = split.num_users + split.num_items
-    everyone = SHARES[-1]
-    pretraining, _ = train(training, torch.full((num_rows,), options.max_size), options.epochs, None)
-    pretrained = max(qualities[everyone] for qualities in pretraining)
-    start = {name: value.clone() for name, value in training.module.network.state_dict().items()}
-    cap = Budget(keep_ratio=options.keep_ratio).cap(num_rows, options.max_size)
-    sampler = BoundedSampler(split.num_users, split.num_items, cap, options.max_size)
+    training = Training(data, options.max_size, LRSchedule(), SHARES, BACKBONES[options.backbone])
+    network = training.module.network
+    every_other = {epoch: (EVERYONE,) for epoch in range(options.epochs, 0, -2)}
+    full = torch.full((network.num_rows,), network.row_width)
+    pretrained = max(train(training, full, options.epochs, None, every_other).values())
+    network.to_principal_basis()
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    cap = Budget(keep_ratio=options.keep_ratio).cap(network.num_rows, network.row_width)
+    frequencies = [torch.from_numpy(f) for f in (split.user_frequency, split.item_frequency)]
+    sampler: BoundedSampler | SpectralSampler
+    if options.family == "paper":
+        sampler = BoundedSampler(split.num_users, split.num_items, cap, network.row_width)
+    else:
+        sampler = SpectralSampler(Spectrum(network.energy(), torch.cat(frequencies), split.num_users), cap)
     drawn = sampler.sample(options.actions, torch.Generator().manual_seed(1))
-    orders = [popularity_order(torch.from_numpy(f)) for f in (split.user_frequency, split.item_frequency)]
-    histories: dict[str, list[History]] = {"pre-trained": [], "scratch": []}
-    fitness, seconds = [], 0.0
+    orders = [popularity_order(frequency) for frequency in frequencies]
+    probes, fitness, began = [], {"scratch": [], "warm": []}, time.perf_counter()  # type: ignore[var-annotated]
+    warm_shares = {epoch: (EVERYONE,) for epoch in range(options.warm_epochs + 1)} | dict.fromkeys(EPOCHS, SHARES)
     for index in range(options.actions):
-        sizes = drawn.at(index).sizes(*orders)
-        probe, epoch_seconds = train(training, sizes, max(EPOCHS), start)
-        retraining, _ = train(training, sizes, options.epochs, None)
-        histories["pre-trained"].append(probe)
-        histories["scratch"].append(retraining)
-        seconds += epoch_seconds / options.actions
-        fitness.append(max(qualities[everyone] for qualities in retraining) / pretrained)
-        shown = [round(qualities[everyone] / pretrained, 3) for qualities in probe]
-        print(f"action {index + 1}: user share {float(drawn.user_share[index]):.2f}, ", end="")
-        print(f"fitness {fitness[-1]:.3f}; probed {shown}", flush=True)
+        action = drawn.at(index)
+        sizes = action.sizes(*orders)
+        probe = train(training, sizes, max(options.warm_epochs, *EPOCHS), start, warm_shares)
+        probes.append(probe)
+        warm = [value for (epoch, share), value in probe.items() if epoch and share == EVERYONE]
+        scratch = train(training, sizes, options.epochs, None, every_other).values()
+        for kind, values in (("scratch", scratch), ("warm", warm)):
+            fitness[kind].append(max(values) / pretrained)
+        shown = [round(probe[epoch, EVERYONE] / pretrained, 3) for epoch in EPOCHS]
+        print(f"action {index + 1}: user share {action.user_share:.2f}, probed {shown}, ", end="")
+        print(", ".join(f"{kind} {values[-1]:.3f}" for kind, values in fitness.items()), flush=True)
     result = {}
-    print(f"{options.data}, {options.actions} actions, {seconds:.2f} s an epoch")
-    for name, each in histories.items():
-        for epochs in (epochs for epochs in EPOCHS if epochs < len(each[0])):
-            for share in SHARES:
-                begin = time.perf_counter()
-                training.metrics(share)
-                ranking_s = time.perf_counter() - begin
-                found = [history[epochs][share] for history in each]
-                chosen = max(range(len(found)), key=found.__getitem__)
-                key, rho = f"{name}/{epochs}/{share}", spearman(found, fitness)
-                result[key] = {
-                    "rho": rho,
-                    "lost": max(fitness) - fitness[chosen],
-                    "seconds": epochs * seconds + ranking_s,
-                }
-                print(
-                    f"{name}, {epochs} epochs, {share:.0%} of users: rho {rho:.2f}, "
-                    f"fitness lost {result[key]['lost']:.3f}, {result[key]['seconds']:.2f} s"
-                )
+    print(f"{options.data}, {options.backbone}, {options.family}: {options.actions} actions ", end="")
+    print(f"in {time.perf_counter() - began:.0f} s")
+    for epochs in EPOCHS:
+        for share in SHARES:
+            found = [probe[epochs, share] for probe in probes]
+            chosen = int(np.argmax(found))
+            row = result[f"{epochs}/{share}"] = {}
+            for kind, reached in fitness.items():
+                row |= {f"rho_{kind}": spearman(found, reached), f"lost_{kind}": max(reached) - reached[chosen]}
+            values = ", ".join(f"{key} {value:.3f}" for key, value in row.items())
+            print(f"{epochs} epochs, {share:.0%} of users: {values}")
     if options.json:
-        options.json.write_text(json.dumps({"probes": result, "fitness": fitness}, indent=2) + "\n")
+        plain = [{f"{epoch}/{share}": value for (epoch, share), value in probe.items()} for probe in probes]
+        options.json.write_text(json.dumps({"ranks": result, "fitness": fitness, "probes": plain}, indent=2) + "\n")
     return result
 
 

@@ -33,9 +33,15 @@ def test_every_benchmark_runs(tmp_path: Path) -> None:
 
 
 @needs_data
-def test_the_study_of_probes_runs() -> None:
-    found = probes.main(["--data-dir", DATA_DIR, "--actions", "3", "--epochs", "1", "--max-size", "16"])
-    assert len(found) == 15 + 6 and all(-1 <= each["rho"] <= 1 and each["lost"] >= 0 for each in found.values())
+@pytest.mark.parametrize("family", ["paper", "spectral"])
+def test_the_study_of_probes_runs(family: str) -> None:
+    epochs = ["--epochs", "1", "--warm-epochs", "1"]
+    found = probes.main(
+        ["--data-dir", DATA_DIR, "--family", family, "--actions", "3", "--max-size", "16", "--backbone", "MF", *epochs]
+    )
+    assert len(found) == 4 * 3
+    for each in found.values():
+        assert all(-1 <= each[f"rho_{kind}"] <= 1 and each[f"lost_{kind}"] >= 0 for kind in ("scratch", "warm"))
 
 
 @needs_data

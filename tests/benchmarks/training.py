@@ -1,14 +1,14 @@
-"""One LightGCN trained in a bare loop, epoch by epoch, with its validation quality on demand."""
+"""One backbone trained in a bare loop, epoch by epoch, with its validation quality on demand."""
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bet_lightning.backbones import LightGCN
+from bet_lightning.backbones import Backbone, LightGCN
 from bet_lightning.data import InteractionDataModule, RankingLoader
 from bet_lightning.modules import LRSchedule, RecommenderModule
 
@@ -21,13 +21,19 @@ class Training:
         max_size: Columns of the table.
         schedule: Learning rate of Adam.
         shares: Shares of the validation users to evaluate on.
+        backbone: Makes the backbone from edges and columns.
     """
 
     def __init__(
-        self, data: InteractionDataModule, max_size: int, schedule: LRSchedule, shares: Sequence[float] = (1.0,)
+        self,
+        data: InteractionDataModule,
+        max_size: int,
+        schedule: LRSchedule,
+        shares: Sequence[float] = (1.0,),
+        backbone: Callable[..., Backbone] = LightGCN,
     ) -> None:
         self.data, self.schedule = data, schedule
-        self.module = RecommenderModule(lambda edges: LightGCN(edges, max_size))
+        self.module = RecommenderModule(lambda edges: backbone(edges, max_size))
         self.module.build(data.dataset.train)
         valid = data.dataset.valid
         users = np.random.default_rng(0).permutation(np.flatnonzero(valid.degrees()))
