@@ -20,7 +20,10 @@ CAP = 210 * 8 // 4
 
 def comparable(folder: Path) -> list[Any]:
     """What two equal runs share: everything but seconds."""
-    records = [{k: v for k, v in record.items() if k != "seconds"} for record in read_records(folder / "actions.jsonl")]
+    records = [
+        {k: v for k, v in record.items() if not k.endswith("seconds")}
+        for record in read_records(folder / "actions.jsonl")
+    ]
     return [records, [(r["name"], r["params"], r["valid"]) for r in read_summary(folder)["results"]]]
 
 
@@ -89,6 +92,26 @@ def test_runs_are_reproducible_and_resume_anywhere(finished_run: Path, tmp_path:
         last = tmp_path / f"cut{epochs}" / "checkpoints" / "last.ckpt"
         main(["fit", "--config", str(config), "--ckpt_path", str(last)])
         assert comparable(tmp_path / f"cut{epochs}") == comparable(finished_run)
+
+
+def test_spectral_searches_resume_anywhere(tmp_path: Path) -> None:
+    settings = {"family": "spectral", "probe_epochs": 0, "num_tuned": 2, "num_retrain": 1, "retrain_init": "both"}
+    main(["fit", "--config", str(write_config(tmp_path, "whole", **settings))])
+    for epochs in (1, 2, 3, 5):  # in pretraining, before the first probe, between tuned ones, in retraining
+        config = write_config(tmp_path, f"cut{epochs}", **settings)
+        main(["fit", "--config", str(config), "--trainer.max_epochs", str(epochs)])
+        last = tmp_path / f"cut{epochs}" / "checkpoints" / "last.ckpt"
+        main(["fit", "--config", str(config), "--ckpt_path", str(last)])
+        assert comparable(tmp_path / f"cut{epochs}") == comparable(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("backbone", ["MF", "NGCF", "NeuMF"])
+def test_every_backbone_searches_its_spectrum(backbone: str, tmp_path: Path) -> None:
+    settings = {"family": "spectral", "probe_epochs": 0, "num_retrain": 1, "retrain_init": "warm"}
+    main(["fit", "--config", str(write_config(tmp_path, "run", backbone, **settings))])
+    tables = 2 if backbone == "NeuMF" else 1
+    params = {result["name"]: result["params"] for result in read_summary(tmp_path / "run")["results"]}
+    assert params == {"full": 1680 * tables, "bet": CAP * tables, "uniform": CAP * tables}
 
 
 @pytest.mark.parametrize("backbone", ["MF", "NGCF", "NeuMF"])
