@@ -45,6 +45,9 @@ class PairLoader:
 class ActionsDataModule(pl.LightningDataModule):
     """The probed actions of a run, for ``FitnessPredictorModule``.
 
+    Actions are known by how many rows have each size: those of other families than the paper's are read as if sizes
+    followed popularity.
+
     Args:
         path: The ``actions.jsonl`` of a run folder; ``popularity.json`` lies beside it.
         valid_ratio: Share of the actions held out for validation.
