@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from jsonargparse import ArgumentError
+from lightning_fabric.plugins import CheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -17,6 +18,7 @@ from rich.logging import RichHandler
 
 from bet_lightning import __version__, backbones, baselines, data, modules  # noqa: F401  (class names in configs)
 from bet_lightning.callbacks import PredictionWriter, SearchProgressBar
+from bet_lightning.checkpoint_io import FileCheckpointIO
 from bet_lightning.errors import one_line
 from bet_lightning.report import print_results
 from bet_lightning.results import read_summary, write_json
@@ -98,6 +100,10 @@ class BETCLI(LightningCLI):
         if config["enable_progress_bar"] is not False:
             callbacks.append(SearchProgressBar())
         kwargs["callbacks"] = callbacks
+        plugins = config["plugins"] or []
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            kwargs["plugins"] = [*plugins, FileCheckpointIO()]
         return super().instantiate_trainer(**kwargs)
 
     def validate(self, **kwargs: Any) -> None:

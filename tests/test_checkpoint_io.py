@@ -1,0 +1,34 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bet_lightning.checkpoint_io import FileCheckpointIO
+from bet_lightning.cli import main
+from tests.conftest import write_config
+
+
+def test_a_broken_save_leaves_the_old_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "last.ckpt"
+    writer = FileCheckpointIO()
+    writer.save_checkpoint({"epoch": 1, "weight": torch.ones(3)}, path)
+    with pytest.raises(Exception, match="pickle"):
+        writer.save_checkpoint({"epoch": lambda: 2}, path)
+    assert torch.load(path, weights_only=True)["epoch"] == 1
+    writer.save_checkpoint({"epoch": 3}, str(path))
+    assert torch.load(path, weights_only=True) == {"epoch": 3}
+
+
+def test_runs_write_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    save = FileCheckpointIO.save_checkpoint
+
+    def note(self: FileCheckpointIO, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        written.append(Path(path).name)
+        save(self, checkpoint, path, storage_options)
+
+    monkeypatch.setattr(FileCheckpointIO, "save_checkpoint", note)
+    main(["fit", "--config", str(write_config(tmp_path, "run", num_iterations=0, max_epochs=1, rivals=[]))])
+    assert {"full.ckpt", "last.ckpt"} == set(written)
+    assert not list((tmp_path / "run" / "checkpoints").glob("*.partial"))
