@@ -82,6 +82,19 @@ class Backbone(nn.Module, ABC):
         for index in range(num_tables):
             self.table(index).set_sizes((wide + num_tables - 1 - index) // num_tables)
 
+    def cut(self, sizes: Tensor, steps: int) -> None:
+        """Set the sizes of full tables and make up for what is cut off, where a backbone can.
+
+        Args:
+            sizes: ``(num_rows,)`` integers in ``0..row_width``.
+            steps: Steps towards the best that the kept parameters can do; 0 leaves them as they are.
+
+        Raises:
+            ValueError: If the shape, the dtype or a value of ``sizes`` is wrong, or a row is cut already.
+        """
+        self.check_full()
+        self.set_sizes(sizes)
+
     def check_full(self) -> None:
         """Refuse to change the basis of tables that are masked: what is cut off could not be brought back.
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from bet_lightning.backbones.conjugate_gradients import conjugate_gradients
 from bet_lightning.backbones.dot import DotProductBackbone
 from bet_lightning.backbones.dot_products import squared_norms
 from bet_lightning.backbones.graph import Edges, NormalizedGraph
@@ -53,6 +54,24 @@ class LightGCN(DotProductBackbone):
     def propagate(self, ego: Tensor) -> Tensor:
         """Return the mean of the layers 0 to ``num_layers``."""
         return self.graph.propagate(ego, self.num_layers)
+
+    @torch.no_grad()
+    def cut(self, sizes: Tensor, steps: int) -> None:
+        r"""Set the sizes and fit what is kept to the final vectors of the full table: see :meth:`Backbone.cut`.
+
+        With M the mask and P the propagation, conjugate gradients for :math:`\min_E \|P (E \odot M) - P E_0\|^2`,
+        each column apart: a row of few parameters is rebuilt by neighbours that have more.
+        """
+        full = self.table().weight.clone()
+        super().cut(sizes, steps)
+        table = self.table()
+        kept = torch.arange(self.max_size, device=full.device) < table.sizes.unsqueeze(1)
+        start = full * kept
+        missing = self._twice(full - start).mul_(kept)  # P is symmetric
+        table.weight.copy_(start.add_(conjugate_gradients(lambda x: self._twice(x).mul_(kept), missing, steps)))
+
+    def _twice(self, ego: Tensor) -> Tensor:
+        return self.propagate(self.propagate(ego))
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return final vectors and squared norms of ``rows``; the last layer is computed for these rows alone."""

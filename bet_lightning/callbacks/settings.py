@@ -12,7 +12,7 @@ PLAN_SETTINGS = (  # what ``TrainingPlan`` is told
 SEARCH_SETTINGS = ("num_candidates", "num_updates", "selection")  # what ``BudgetedSearch`` is told
 
 _SMALLEST = {
-    **{name: 0 for name in ("num_iterations", "num_updates", "probe_epochs", "num_tuned", "min_size")},
+    **{name: 0 for name in ("num_iterations", "num_updates", "probe_epochs", "num_tuned", "refit_steps", "min_size")},
     **{name: 1 for name in ("num_candidates", "tune_epochs", "num_retrain")},
     **{name: 1 for name in ("max_epochs", "eval_every_n_epochs", "patience")},
 }

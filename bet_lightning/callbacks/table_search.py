@@ -52,6 +52,8 @@ class TableSearch(pl.Callback):
         probe_epochs: Epochs of a probe (paper: 10 or 15); 0 ranks the masked table without training.
         probe_user_share: Share of the validation users that a probe is validated on, rounded up to whole batches
             (paper: 1).
+        refit_steps: Steps by which the kept parameters of a masked pre-trained table make up for the others, before
+            probes and warm retraining (LightGCN: conjugate gradients towards the full table's final vectors).
         probe_schedule: Learning rate of what starts from pre-trained weights.
         num_tuned: Actions of highest fitness that are probed again, for longer, before some are retrained.
         tune_epochs: Epochs of these probes.
@@ -83,6 +85,7 @@ class TableSearch(pl.Callback):
         realization: Realization = "quantile",
         probe_epochs: int = 1,
         probe_user_share: float = 0.3,
+        refit_steps: int = 0,
         probe_schedule: LRSchedule = LRSchedule(decay=0.98),  # noqa: B008 (frozen)
         num_tuned: int = 0,
         tune_epochs: int = 1,
@@ -100,12 +103,12 @@ class TableSearch(pl.Callback):
         check_settings(settings)
         self.rules = [rule] if rule else [UniformSizes()] if rivals is None else list(rivals)
         check_names([each.name for each in self.rules])
-        self.budget, self.min_size, self.probe_schedule = budget, min_size, probe_schedule
-        self.basis, self.pretrained, self.probe_user_share = basis, pretrained, probe_user_share
+        self.budget, self.min_size = budget, min_size
+        self.probe_schedule, self.probe_user_share = probe_schedule, probe_user_share
+        self.basis, self.pretrained, self.refit_steps = basis, pretrained, refit_steps
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.family, self.realization = family, realization
-        self.plan_settings = {name: settings[name] for name in PLAN_SETTINGS}
-        self.plan_settings["rules_only"] = rule is not None
+        self.plan_settings = {name: settings[name] for name in PLAN_SETTINGS} | {"rules_only": rule is not None}
         self.search_settings = {name: settings[name] for name in SEARCH_SETTINGS} | {"seed": self.seed}
         self.plan: TrainingPlan | None = None
         self.summary: Summary = {}
@@ -202,12 +205,13 @@ class TableSearch(pl.Callback):
 
     def _begin(self, trainer: pl.Trainer, module: RecommenderModule, trial: Trial) -> None:
         """Give the module the weights, sizes, learning rate and a fresh optimiser for a training."""
+        cap = int(trial.sizes.sum()) if trial.phase == "pretrain" else self.cap
         if trial.start == "warm":
             module.network.load_state_dict(self._plan.pretrained)
+            module.set_sizes(trial.sizes, cap, self.refit_steps)
         else:
             module.network.reset_parameters(torch.Generator().manual_seed(self.seed))
-        full = trial.phase == "pretrain"
-        module.set_sizes(trial.sizes, cap=int(trial.sizes.sum()) if full else self.cap)
+            module.set_sizes(trial.sizes, cap)
         module.schedule = self.schedules[trial.start]
         trainer.strategy.setup_optimizers(trainer)
 

@@ -112,12 +112,13 @@ class RecommenderModule(pl.LightningModule):
         except (OSError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
             raise ValueError(f"{path}: not a checkpoint of this backbone on this data ({error})") from None
 
-    def set_sizes(self, sizes: Tensor, cap: int) -> None:
+    def set_sizes(self, sizes: Tensor, cap: int, refit_steps: int | None = None) -> None:
         """Let sizes enter the embedding: the one place where a budget is enforced on a model.
 
         Args:
             sizes: (num_rows,) parameters a row, users first.
             cap: The budget in parameters.
+            refit_steps: Cut a full table and take so many steps to make up for it; None only sets sizes.
 
         Raises:
             ValueError: If the sizes exceed the cap.
@@ -125,7 +126,10 @@ class RecommenderModule(pl.LightningModule):
         used = int(sizes.sum())
         if used > cap:
             raise ValueError(f"sizes sum to {used} parameters, over the budget of {cap}")
-        self.network.set_sizes(sizes)
+        if refit_steps is None:
+            self.network.set_sizes(sizes)
+        else:
+            self.network.cut(sizes, refit_steps)
 
     def training_step(self, batch: BPRBatch, batch_idx: int) -> Tensor:
         """BPR (Rendle et al. 2009), ``mean(-log sigmoid(pos - neg))``, or the softmax, plus ``l2 * regulariser``."""

@@ -39,3 +39,25 @@ def test_equals_torch_geometric(edges: Edges, triplets: Triplets, num_layers: in
 def test_refuses_negative_layers(edges: Edges) -> None:
     with pytest.raises(ValueError, match="num_layers must be at least 0, got -1"):
         LightGCN(edges, num_layers=-1)
+
+
+def test_cut_fits_what_is_kept_to_the_full_tables_vectors(edges: Edges) -> None:
+    backbone = LightGCN(edges, max_size=4)
+    full, sizes = backbone.table().weight.detach().clone(), torch.arange(16) % 5
+    final = torch.cat(backbone.encode())  # type: ignore[arg-type]
+    backbone.cut(sizes, steps=40)
+    found = backbone.table()().detach()
+    propagation = backbone.propagate(torch.eye(16))
+    for column in range(4):  # least squares over the rows that keep the column
+        rows = sizes > column
+        expected = torch.linalg.lstsq(propagation[:, rows].double(), final[:, column].double()).solution
+        fitted = propagation[:, rows].double() @ expected
+        torch.testing.assert_close((propagation @ found[:, column]).double(), fitted, rtol=1e-3, atol=1e-4)
+    assert not found[sizes == 0].any()
+
+    other = LightGCN(edges, max_size=4)
+    other.table().weight.data.copy_(full)
+    other.cut(sizes, steps=0)
+    torch.testing.assert_close(other.table()(), full * (torch.arange(4) < sizes[:, None]))
+    with pytest.raises(ValueError, match="at its full size only"):
+        other.cut(sizes, steps=0)
