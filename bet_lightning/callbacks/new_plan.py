@@ -39,7 +39,7 @@ def new_search(
     cap: int,
     min_size: int,
     realization: Realization,
-    settings: Mapping[str, Any],
+    **settings: Any,
 ) -> BudgetedSearch:
     """Build sampler, predictor and search for a pre-trained backbone.
 
@@ -60,7 +60,7 @@ def new_search(
     uniform = family == "uniform"
     energy = _flat_energy(frequency, width) if uniform else network.energy()
     spectrum = Spectrum(energy, frequency, data.num_users)
-    sampler = SpectralSampler(spectrum, cap, min_size, max_exponent=0.0 if uniform else 1.0, name=family)
+    sampler = SpectralSampler(spectrum, cap, min_size, max_exponent=0.0 if uniform else 2.0, name=family)
     users, items = sampler.tails
     return BudgetedSearch(sampler, SpectralPredictor(users.features, items.features, width), **settings)
 

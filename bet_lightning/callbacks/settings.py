@@ -9,10 +9,23 @@ PLAN_SETTINGS = (  # what ``TrainingPlan`` is told
     *("num_iterations", "probe_epochs", "num_tuned", "tune_epochs", "num_retrain", "retrain_init"),
     *("max_epochs", "eval_every_n_epochs", "patience"),
 )
-SEARCH_SETTINGS = ("num_candidates", "num_updates", "selection")  # what ``BudgetedSearch`` is told
+SEARCH_SETTINGS = (  # what ``new_search`` is told
+    *("family", "realization", "num_candidates", "num_updates", "selection", "num_random"),
+)
 
 _SMALLEST = {
-    **{name: 0 for name in ("num_iterations", "num_updates", "probe_epochs", "num_tuned", "refit_steps", "min_size")},
+    **{
+        name: 0
+        for name in (
+            "num_iterations",
+            "num_random",
+            "num_updates",
+            "probe_epochs",
+            "num_tuned",
+            "refit_steps",
+            "min_size",
+        )
+    },
     **{name: 1 for name in ("num_candidates", "tune_epochs", "num_retrain")},
     **{name: 1 for name in ("max_epochs", "eval_every_n_epochs", "patience")},
 }

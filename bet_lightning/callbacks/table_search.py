@@ -45,6 +45,7 @@ class TableSearch(pl.Callback):
             stay what they are; ``trained`` leaves them.
         pretrained: Checkpoint of a full table to use instead of pretraining, as ``full.ckpt`` of an earlier run.
         num_iterations: Probes, T.
+        num_random: How many of them, the first, are picked at random.
         num_candidates: Candidates an iteration, m.
         num_updates: Predictor updates an iteration, N.
         selection: Which candidate is probed: the paper's ``mixed``, ``greedy``, ``nearest`` or ``random``.
@@ -79,6 +80,7 @@ class TableSearch(pl.Callback):
         basis: Basis = "principal",
         pretrained: str | None = None,
         num_iterations: int = 50,
+        num_random: int = 0,
         num_candidates: int = 100,
         num_updates: int = 2,
         selection: Selection = "mixed",
@@ -107,7 +109,6 @@ class TableSearch(pl.Callback):
         self.probe_schedule, self.probe_user_share = probe_schedule, probe_user_share
         self.basis, self.pretrained, self.refit_steps = basis, pretrained, refit_steps
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
-        self.family, self.realization = family, realization
         self.plan_settings = {name: settings[name] for name in PLAN_SETTINGS} | {"rules_only": rule is not None}
         self.search_settings = {name: settings[name] for name in SEARCH_SETTINGS} | {"seed": self.seed}
         self.plan: TrainingPlan | None = None
@@ -205,6 +206,7 @@ class TableSearch(pl.Callback):
 
     def _begin(self, trainer: pl.Trainer, module: RecommenderModule, trial: Trial) -> None:
         """Give the module the weights, sizes, learning rate and a fresh optimiser for a training."""
+        begin = time.monotonic()
         cap = int(trial.sizes.sum()) if trial.phase == "pretrain" else self.cap
         if trial.start == "warm":
             module.network.load_state_dict(self._plan.pretrained)
@@ -214,6 +216,7 @@ class TableSearch(pl.Callback):
             module.set_sizes(trial.sizes, cap)
         module.schedule = self.schedules[trial.start]
         trainer.strategy.setup_optimizers(trainer)
+        trial.seconds = time.monotonic() - begin
 
     def _validate_untrained(self, trainer: pl.Trainer, module: RecommenderModule) -> None:
         """Validate a table as it is: on the probes' users, the full one on all of them too."""
@@ -224,7 +227,7 @@ class TableSearch(pl.Callback):
         if not trial.is_probe:
             users.share = 1.0  # type: ignore[union-attr]
             metrics = module.evaluate(users)  # type: ignore[arg-type]
-        trial.seconds = time.monotonic() - begin
+        trial.seconds += time.monotonic() - begin
         trial.record(metrics, probe_metrics, module.network.state_dict())
         self._finish(trainer, module, trial)
 
@@ -249,15 +252,7 @@ class TableSearch(pl.Callback):
             self._begin(trainer, module, following)
 
     def _new_search(self, module: RecommenderModule, data: DataSplit) -> BudgetedSearch:
-        return new_search(
-            data,
-            module.network,
-            family=self.family,
-            cap=self.cap,
-            min_size=self.min_size,
-            realization=self.realization,
-            settings=self.search_settings,
-        )
+        return new_search(data, module.network, cap=self.cap, min_size=self.min_size, **self.search_settings)
 
     def _restore_plan(self, module: RecommenderModule, data: DataSplit, state: dict[str, Any]) -> None:
         """Continue a plan; its search is built from the pre-trained table that it had."""

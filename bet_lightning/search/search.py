@@ -71,6 +71,7 @@ class BudgetedSearch:
         num_candidates: Candidates an iteration, m.
         num_updates: Predictor updates an iteration, N, each on all pairs measured so far.
         selection: ``mixed`` as in the paper, or one strategy throughout.
+        num_random: First iterations, whose candidates are picked at random instead and drawn anywhere.
         lr: Learning rate of the predictor.
         lr_decay: Its factor an update.
         min_lr: Its floor.
@@ -84,13 +85,15 @@ class BudgetedSearch:
         num_candidates: int = 100,
         num_updates: int = 2,
         selection: Selection = "mixed",
+        num_random: int = 0,
         lr: float = 0.01,
         lr_decay: float = 0.9,
         min_lr: float = 0.002,
         seed: int = 0,
     ) -> None:
         self.sampler, self.predictor = sampler, predictor
-        self.num_candidates, self.num_updates, self.selection = num_candidates, num_updates, selection
+        self.num_candidates, self.num_updates = num_candidates, num_updates
+        self.selection, self.num_random = selection, num_random
         predictor.reset_parameters(torch.Generator().manual_seed(seed))
         self.optimizer, self.scheduler = fitness_optimizer(predictor, lr, lr_decay, min_lr)
         self.sampler_generator = torch.Generator().manual_seed(seed + 1)
@@ -100,8 +103,9 @@ class BudgetedSearch:
     def propose(self) -> Proposal:
         """Draw candidates, rank them and choose the one to probe."""
         iteration = len(self.probed)
-        strategy = strategy_at(iteration, self.selection)
-        best = [proposal.action for proposal, _ in self.best(1)]
+        exploring = iteration < self.num_random
+        strategy = "random" if exploring else strategy_at(iteration - self.num_random, self.selection)
+        best = [] if exploring else [proposal.action for proposal, _ in self.best(1)]
         candidates = self.sampler.sample(self.num_candidates, self.sampler_generator, *best)
         encoded = self.predictor.encode_all(*candidates.sets)
         with torch.no_grad():

@@ -15,13 +15,12 @@ from bet_lightning.search.tails import SpectrumTails
 
 _NEAR = 0.5  # share of the candidates that are drawn around the best action so far
 _STEPS = (0.02, 0.2)  # standard deviations of their differences from it, relative to the range
-_FIRST = (0.5, 0.5)  # share and relative exponent that they are drawn around before there is one
 
 
 class SpectralSampler:
     """Draws a user share and an exponent of popularity; sizes follow from the table's spectrum and sum to the cap.
 
-    Half of the candidates are drawn around the best action measured so far, near and less near. A candidate is
+    Half of the candidates are drawn around the best action, near and less near, where one is given. A candidate is
     described by groups of rows, in O(groups x max_size); the one that is chosen is made exactly, row by row.
 
     Args:
@@ -36,7 +35,7 @@ class SpectralSampler:
     """
 
     def __init__(
-        self, spectrum: Spectrum, cap: int, min_size: int = 1, max_exponent: float = 1.0, name: str = "spectral"
+        self, spectrum: Spectrum, cap: int, min_size: int = 1, max_exponent: float = 2.0, name: str = "spectral"
     ) -> None:
         num_rows, width = spectrum.gains.shape
         if not min_size * num_rows <= cap <= width * num_rows:
@@ -58,8 +57,8 @@ class SpectralSampler:
         uniform = torch.rand(num_actions, 3, generator=generator, dtype=torch.float64)
         step = _STEPS[0] * (_STEPS[1] / _STEPS[0]) ** uniform[:, 2]
         normal = torch.randn(2, num_actions, generator=generator, dtype=torch.float64) * step
-        near = torch.arange(num_actions) < _NEAR * num_actions
-        centre = (best.user_share, best.user_shape) if best else (_FIRST[0], _FIRST[1] * self.max_exponent)
+        near = torch.arange(num_actions) < (_NEAR * num_actions if best else 0)
+        centre = (best.user_share, best.user_shape) if best else (0.0, 0.0)
         bounds = self.shares, (-self.max_exponent, self.max_exponent)
         drawn = []
         for place, (low, high) in enumerate(bounds):
