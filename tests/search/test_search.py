@@ -42,6 +42,13 @@ def test_the_paper_schedule() -> None:
         strategy_at(0, "best")  # type: ignore[arg-type]
 
 
+def test_the_first_iterations_may_be_random() -> None:
+    search = make_search("greedy")
+    search.num_random = 2
+    run(search, 4)
+    assert [proposal.strategy for proposal, _ in search.probed] == ["random", "random", "greedy", "greedy"]
+
+
 def test_select_candidate() -> None:
     predicted, encoded = torch.tensor([0.1, 0.9, 0.4]), torch.tensor([[0.0], [5.0], [2.0]])
     generator = torch.Generator().manual_seed(0)
