@@ -37,9 +37,10 @@ def train(
     epochs: int,
     start: Mapping[str, Tensor] | None,
     shares: Mapping[int, Sequence[float]],
+    refit_steps: int = 0,
 ) -> dict[tuple[int, float], float]:
     """Qualities by epoch and share, where asked for by epoch."""
-    training.start(start, sizes)
+    training.start(start, sizes, refit_steps)
     found = {}
     for epoch in range(epochs + 1):
         if epoch:
@@ -59,6 +60,7 @@ def main(args: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
     parser.add_argument("--actions", type=int, default=16, help="actions to retrain and probe")
     parser.add_argument("--epochs", type=int, default=20, help="epochs of pretraining and of retraining from scratch")
     parser.add_argument("--warm-epochs", type=int, default=8, help="epochs of retraining from the pre-trained table")
+    parser.add_argument("--refit-steps", type=int, default=0, help="before probes and warm retraining")
     parser.add_argument("--keep-ratio", type=float, default=0.1)
     parser.add_argument("--max-size", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=16_384)
@@ -88,7 +90,7 @@ def main(args: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
     for index in range(options.actions):
         action = drawn.at(index)
         sizes = action.sizes(*orders)
-        probe = train(training, sizes, max(options.warm_epochs, *EPOCHS), start, warm_shares)
+        probe = train(training, sizes, max(options.warm_epochs, *EPOCHS), start, warm_shares, options.refit_steps)
         probes.append(probe)
         warm = [value for (epoch, share), value in probe.items() if epoch and share == EVERYONE]
         scratch = train(training, sizes, options.epochs, None, every_other).values()
