@@ -77,6 +77,8 @@ class BETCLI(LightningCLI):
     def before_fit(self) -> None:
         """Move an older run of that name aside, once the data is known to be good."""
         config = self.config["fit"]
+        if config.data is None:
+            raise ValueError("data is missing: name a data module, as configs/quickstart.yaml does")
         if config.ckpt_path or config.trainer.fast_dev_run or self.trainer.global_rank > 0:
             return
         self.datamodule.prepare_data()

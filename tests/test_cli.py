@@ -189,6 +189,16 @@ def test_shipped_configs_start(path: Path, tmp_path: Path) -> None:
     assert len(read_summary(tmp_path / "run")["results"]) >= 3
 
 
+def test_a_config_without_data_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_config(tmp_path, "run")
+    config = yaml.safe_load(path.read_text())
+    del config["data"]
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--config", str(path)])
+    assert "error: data is missing" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
