@@ -64,6 +64,8 @@ class LightGCN(DotProductBackbone):
         """
         full = self.table().weight.clone()
         super().cut(sizes, steps)
+        if not steps:
+            return
         table = self.table()
         kept = torch.arange(self.max_size, device=full.device) < table.sizes.unsqueeze(1)
         start = full * kept
