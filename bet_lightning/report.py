@@ -21,8 +21,9 @@ def print_results(summary: Summary, stage: str) -> None:
         stage: ``valid`` or ``test``.
     """
     console = Console()
-    # a pipe or a log file has no width of its own: do not cut the table there
-    console.print(results_table(summary, stage), width=None if console.is_terminal else max(120, console.width))
+    if not console.is_terminal:  # a pipe or a log file has no width of its own: do not cut the table there
+        console = Console(width=max(120, console.width))
+    console.print(results_table(summary, stage))
 
 
 def report_run(folder: Path, loggers: Iterable[Logger]) -> None:

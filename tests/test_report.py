@@ -6,7 +6,7 @@ import pytest
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
 from bet_lightning.cli import main
-from bet_lightning.report import define_axes
+from bet_lightning.report import define_axes, print_results
 from tests.conftest import write_config
 
 
@@ -18,6 +18,16 @@ def test_every_phase_has_its_own_axis(tmp_path: Path) -> None:
     assert axes["probe/*"] == "probe/iteration"
     assert axes["retrain/bet/*"] == "retrain/bet/epoch"
     assert axes["retrain/uniform/*"] == "retrain/uniform/epoch"
+
+
+def test_a_file_gets_the_whole_table(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = {f"{measure}@{k}": 0.12345 for measure in ("recall", "ndcg") for k in (5, 10, 20)}
+    result = {"name": "two_numbers_fresh", "params": 1_233_472, "bytes": 512_660, "valid": metrics, "seconds": 100}
+    budget = {"params": 123_347, "keep_ratio": 0.1}
+    summary = {"dataset": {"name": "x"}, "backbone": "MF", "d_max": 64, "budget": budget, "results": [result]}
+    print_results(summary, "valid")
+    row = next(line for line in capsys.readouterr().out.splitlines() if "two_numbers_fresh" in line)
+    assert row.split() == ["two_numbers_fresh", "1,233,472", "512.66", "kB", *["0.1235"] * 6, "100"]
 
 
 def test_weights_and_biases_offline_without_a_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

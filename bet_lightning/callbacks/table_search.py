@@ -20,7 +20,7 @@ from bet_lightning.data import DataSplit
 from bet_lightning.modules import LRSchedule, RecommenderModule
 from bet_lightning.report import define_axes, print_results, report_run
 from bet_lightning.results import Summary, new_summary, write_popularity
-from bet_lightning.search import BudgetedSearch, Realization, RetrainInit, Selection, TrainingPlan, Trial
+from bet_lightning.search import BET, BudgetedSearch, Realization, RetrainInit, Selection, TrainingPlan, Trial
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class TableSearch(pl.Callback):
             return
         self.summary = new_summary(backbone, data, self.cap, self.seed)
         if trainer.is_global_zero:
-            define_axes(trainer.loggers, ["bet", *(rule.name for rule in self.rules)])
+            define_axes(trainer.loggers, self.plan.training_names([BET, *(rule.name for rule in self.rules)]))
             write_popularity(self.folder, *profiles(data))
         self._begin(trainer, module, self.plan.trial)
         if self.pretrained and self.plan.trial.phase == "pretrain":

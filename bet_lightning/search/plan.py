@@ -104,6 +104,10 @@ class TrainingPlan:
         two_starts = trial.phase == "retrain" and len(self.starts) > 1
         return [trial.name, f"{trial.name}_{trial.start}"] if two_starts else [trial.name]
 
+    def training_names(self, names: Sequence[str]) -> list[str]:
+        """Names of the retrainings behind results: those of their starts, where there are two."""
+        return [f"{name}_{start}" for name in names for start in self.starts] if len(self.starts) > 1 else list(names)
+
     def wins(self, name: str, trial: Trial) -> bool:
         """Whether a finished trial is the best of a name so far, and so its result."""
         return trial.quality > self.best.get(name, -1.0)

@@ -74,6 +74,7 @@ def test_two_rungs_and_both_starts() -> None:
     assert len(tuned) == 2
     assert min(r["fitness"] for r in tuned) >= min(r["fitness"] for r in plan.records)
     assert plan.best["bet"] == plan.best["bet_fresh"] > plan.best["bet_warm"]
+    assert plan.training_names(["bet"]) == ["bet_fresh", "bet_warm"]
     assert plan.epochs_left == 0 + 1  # of the last training, at least one epoch is shown
 
 
