@@ -63,8 +63,10 @@ class SpectralSampler:
         drawn = []
         for place, (low, high) in enumerate(bounds):
             anywhere = low + uniform[:, place] * (high - low)
-            around = (centre[place] + normal[place] * (high - low)).clamp(low, high)
-            drawn.append(torch.where(near, around, anywhere))
+            around = centre[place] + normal[place] * (high - low)
+            # mirrored at the bounds: cut off there, candidates would repeat each other
+            around = high - (high - (low + (around - low).abs())).abs()
+            drawn.append(torch.where(near, around.clamp(low, high), anywhere))
         return SpectralBatch(self, *drawn)
 
     def sets(self, share: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,11 +35,14 @@ def test_groups_describe_the_sizes_that_are_made(share: float, exponent: float) 
 
 def test_candidates_gather_around_the_best() -> None:
     sampler = make_sampler()
+    low, high = sampler.shares
     best = sampler.make(0.6, 0.5)
     drawn = sampler.sample(200, torch.Generator().manual_seed(1), best)
     near = drawn.user_share[:100]
     assert float((near - 0.6).abs().mean()) < 0.1 < float((drawn.user_share[100:] - 0.6).abs().mean())
-    low, high = sampler.shares
+    at_the_bound = sampler.sample(200, torch.Generator().manual_seed(1), sampler.make(low, 2.0))
+    assert len(at_the_bound.user_share.unique()) == len(at_the_bound.exponent.unique()) == 200
+    assert low <= float(at_the_bound.user_share.min()) and float(at_the_bound.exponent.max()) <= 2.0
     assert low <= float(drawn.user_share.min()) and float(drawn.user_share.max()) <= high
 
 
