@@ -84,12 +84,14 @@ class RecommenderModule(pl.LightningModule):
             train: Training interactions, users x items.
 
         Raises:
-            ValueError: If a cut-off exceeds the number of items.
+            ValueError: If a cut-off exceeds the number of items, or the softmax cannot be used with the backbone.
         """
         if max(self.ks) > train.num_cols:
             raise ValueError(f"model.ks must not exceed the {train.num_cols} items of the data, got {max(self.ks)}")
         edges = Edges(torch.from_numpy(train.rows()), torch.from_numpy(train.indices), train.num_rows, train.num_cols)
         self.backbone = self.backbone_factory(edges)
+        if self.softmax:
+            self.softmax.check(self.backbone)
 
     def configure_model(self) -> None:
         """Build the backbone from the data module's training interactions, once."""

@@ -49,11 +49,24 @@ class SampledSoftmax:
         norms = torch.linalg.vector_norm(encoded.items, dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
         return encoded._replace(items=encoded.items * norms ** (self.norm_power - 1))
 
+    @staticmethod
+    def check(network: Backbone) -> DotProductBackbone:
+        """Return the backbone if it can be trained and ranked with this.
+
+        Raises:
+            ValueError: If it does not score by dot products.
+        """
+        if not isinstance(network, DotProductBackbone):
+            raise ValueError(
+                f"model.softmax needs a backbone that scores by dot products, got {type(network).__name__}"
+            )
+        return network
+
     def __call__(self, network: Backbone, users: Tensor, pos_items: Tensor, neg_items: Tensor) -> tuple[Tensor, Tensor]:
         r"""Return the loss and the regulariser.
 
         Args:
-            network: The backbone; it scores by dot products.
+            network: The backbone.
             users: ``(b,)`` int64.
             pos_items: ``(b,)`` int64, an item of each user's.
             neg_items: ``(b,)`` int64.
@@ -62,15 +75,12 @@ class SampledSoftmax:
             The mean loss, and :math:`\frac{1}{2b} \sum (\|e_u\|^2 + \|e_i\|^2)` over the batch's masked table rows.
 
         Raises:
-            ValueError: If the backbone has no final vectors.
+            ValueError: If the backbone does not score by dot products.
         """
-        if not isinstance(network, DotProductBackbone):
-            raise ValueError(
-                f"model.softmax needs a backbone that scores by dot products, got {type(network).__name__}"
-            )
+        backbone = self.check(network)
         size = users.numel()
         items = torch.cat([pos_items, neg_items[: self.num_negatives]])
-        final, norms = network.gather(torch.cat([users, network.item_rows(items)]))
+        final, norms = backbone.gather(torch.cat([users, backbone.item_rows(items)]))
         final = torch.nn.functional.normalize(final)
         user, pos, neg = final[:size], final[size : 2 * size], final[2 * size :]
         user = user / self.temperature

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from bet_lightning.backbones import MF, NGCF, Backbone, Edges, LightGCN, NeuMF
-from bet_lightning.modules import SampledSoftmax
+from bet_lightning.data import Csr
+from bet_lightning.modules import RecommenderModule, SampledSoftmax
 
 EDGES = Edges(torch.tensor([0, 0, 1, 2, 3]), torch.tensor([0, 3, 1, 2, 4]), 4, 6)
 USERS, POSITIVES, NEGATIVES = torch.tensor([0, 2, 3]), torch.tensor([3, 2, 4]), torch.tensor([1, 5, 0])
@@ -41,5 +43,8 @@ def test_ranking_keeps_a_power_of_the_items_norms() -> None:
 def test_refuses_what_it_cannot_train() -> None:
     with pytest.raises(ValueError, match="scores by dot products, got NeuMF"):
         SampledSoftmax()(NeuMF(EDGES, 5), USERS, POSITIVES, NEGATIVES)
+    module = RecommenderModule(lambda edges: NeuMF(edges, 5), softmax=SampledSoftmax(), ks=(2,))
+    with pytest.raises(ValueError, match="scores by dot products, got NeuMF"):
+        module.build(Csr.from_pairs(np.array([0, 1]), np.array([0, 2]), 2, 3))
     with pytest.raises(ValueError, match=r"got num_negatives=0, temperature=0\.1, norm_power=0\.5"):
         SampledSoftmax(num_negatives=0)
