@@ -87,6 +87,12 @@ def product_rows(block: RowBlock, x: Tensor) -> tuple[Tensor, Tensor]:
     return cast(tuple[Tensor, Tensor], _ProductRows.apply(x, block))  # type: ignore[no-untyped-call]
 
 
+def _product(matrix: Tensor, x: Tensor) -> Tensor:
+    """Return ``matrix @ x``, not differentiable, without the zeros that ``@`` fills a tensor with and then copies."""
+    out = x.new_empty(matrix.shape[0], x.shape[1])
+    return torch.addmm(out, matrix, x, beta=0, out=out)
+
+
 def _power_sum(matrix: Tensor, x: Tensor, degree: int) -> Tensor:
     r"""Return :math:`\sum_{l=0}^{degree} A^l x`."""
     if degree == 0:
@@ -100,7 +106,7 @@ def _before_last(matrix: Tensor, x: Tensor, degree: int) -> tuple[Tensor, Tensor
     if degree == 1 or degree % 2 == 0:
         return x, _power_sum(matrix, x, degree - 1)
     pairs = torch.addmm(x, matrix, x)
-    return pairs, matrix @ _even_powers(matrix, pairs, (degree - 3) // 2, in_place=False)
+    return pairs, _product(matrix, _even_powers(matrix, pairs, (degree - 3) // 2, in_place=False))
 
 
 def _even_powers(matrix: Tensor, pairs: Tensor, count: int, in_place: bool) -> Tensor:
@@ -110,7 +116,7 @@ def _even_powers(matrix: Tensor, pairs: Tensor, count: int, in_place: bool) -> T
     """
     hidden = pairs
     for left in range(count, 0, -1):
-        product = matrix @ hidden
+        product = _product(matrix, hidden)
         hidden = pairs.addmm_(matrix, product) if in_place and left == 1 else torch.addmm(pairs, matrix, product)
     return hidden
 
@@ -124,11 +130,11 @@ class _SymmetricProduct(torch.autograd.Function):
         # Sparse products exist in full precision only, so autocast must not touch them.
         with torch.autocast(x.device.type, enabled=False):
             if x.device.type != "cpu" or x.shape[1] <= BLOCK_COLUMNS:
-                return matrix @ x
+                return _product(matrix, x)
             out = torch.empty_like(x, memory_format=torch.contiguous_format)
             for start in range(0, x.shape[1], BLOCK_COLUMNS):
                 columns = slice(start, start + BLOCK_COLUMNS)
-                out[:, columns] = matrix @ x[:, columns].contiguous()
+                out[:, columns] = _product(matrix, x[:, columns].contiguous())
             return out
 
     @staticmethod
@@ -187,11 +193,11 @@ class _MeanPropagationRows(torch.autograd.Function):
             for start in range(0, out.shape[1], BLOCK_COLUMNS):
                 columns = slice(start, start + BLOCK_COLUMNS)
                 grad = grad_rows[:, columns].contiguous()
-                total = ctx.block.transposed @ grad
+                total = _product(ctx.block.transposed, grad)
                 total.index_add_(0, ctx.block.rows, grad)
                 total = _even_powers(ctx.matrix, total, (ctx.num_layers - 1) // 2, in_place=True)
                 if ctx.num_layers % 2 == 0:
-                    total = (ctx.matrix @ total).index_add_(0, ctx.block.rows, grad)
+                    total = _product(ctx.matrix, total).index_add_(0, ctx.block.rows, grad)
                 out[:, columns] = total
         out.index_add_(0, ctx.block.rows, grads[1])
         return out, None, None, None
@@ -204,11 +210,11 @@ class _ProductRows(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, block: RowBlock) -> tuple[Tensor, Tensor]:
         ctx.block = block
         with torch.autocast(x.device.type, enabled=False):
-            return block.matrix @ x, x.index_select(0, block.rows)
+            return _product(block.matrix, x), x.index_select(0, block.rows)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
         with torch.autocast(grads[0].device.type, enabled=False):
-            out = ctx.block.transposed @ grads[0]
+            out = _product(ctx.block.transposed, grads[0])
         return out.index_add_(0, ctx.block.rows, grads[1]), None

@@ -31,7 +31,7 @@ def adam_floor(backbone: Backbone) -> Work:
 
 
 def lightgcn_floor(backbone: LightGCN, d: int) -> Work:
-    """Four products with the adjacency, in the columns at a time that are fastest, and Adam."""
+    """Four of torch's products with the adjacency, in the columns at a time that are fastest, and Adam."""
     adam, matrix = adam_floor(backbone), backbone.graph.csr()
     blocks = [torch.randn(backbone.num_rows, min(BLOCK_COLUMNS, d)) for _ in range(-(-d // BLOCK_COLUMNS))]
 
