@@ -116,6 +116,19 @@ class Budget:
         return cap
 
 
+def check_cap(cap: int, num_rows: int, *, min_size: int, max_size: int) -> None:
+    """Refuse a cap that no sizes within the bounds can sum to.
+
+    Raises:
+        ValueError: If it is out of ``[min_size * num_rows, max_size * num_rows]``.
+    """
+    if not min_size * num_rows <= cap <= max_size * num_rows:
+        raise ValueError(
+            f"cap must be in [{min_size * num_rows}, {max_size * num_rows}] for {num_rows} rows of size "
+            f"{min_size} to {max_size}, got {cap}"
+        )
+
+
 def split_cap(cap: int, user_share: float, num_users: int, num_items: int, *, min_size: int, max_size: int) -> int:
     """Parameters for users: their share of the cap, moved to the nearest that both sides can spend."""
     low = max(min_size * num_users, cap - max_size * num_items)
@@ -145,10 +158,7 @@ def allocate(weights: npt.ArrayLike, cap: int, *, min_size: int = 1, max_size: i
     """
     weight = np.asarray(weights, dtype=np.float64)
     n = weight.size
-    if not min_size * n <= cap <= max_size * n:
-        raise ValueError(
-            f"cap must be in [{min_size * n}, {max_size * n}] for {n} rows of size {min_size} to {max_size}, got {cap}"
-        )
+    check_cap(cap, n, min_size=min_size, max_size=max_size)
     if n == 0:
         return np.zeros(0, dtype=np.int64)
     if not np.isfinite(weight).all() or weight.min() < 0:

@@ -25,6 +25,8 @@ def plot_run(folder: Path) -> list[Path]:
     """
     summary = read_summary(folder)
     figures = {"sizes": plot_sizes(folder, summary)}
+    if len(summary["budgets"]) > 1:
+        figures["budgets"] = plot_budgets(summary)
     if (folder / "actions.jsonl").is_file():
         records = read_records(folder / "actions.jsonl")
         figures["fitness"] = plot_fitness(records)
@@ -54,16 +56,34 @@ def plot_sizes(folder: Path, summary: dict[str, Any]) -> Figure:
     return figure
 
 
+def plot_budgets(summary: dict[str, Any]) -> Figure:
+    """What every kind of table reaches on validation data, by its parameters: the trade-off curve."""
+    figure, (axis,) = _figure(1)
+    results = summary["results"]
+    metric = list(results[0]["valid"])[-1]
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for result in results:
+        curves.setdefault(result["name"].partition("@")[0], []).append((result["params"], result["valid"][metric]))
+    for name, points in curves.items():
+        axis.plot(*zip(*sorted(points), strict=True), "o-", label=name)
+    axis.set(xlabel="parameters", ylabel=f"validation {metric}", xscale="log")
+    axis.legend(frameon=False)
+    return figure
+
+
 def plot_fitness(records: Sequence[dict[str, Any]]) -> Figure:
-    """Measured fitness by iteration with the best so far, and by the users' share of the budget."""
+    """Measured fitness by iteration with the best so far of each budget, and by the users' share of the budget."""
     figure, (by_iteration, by_share) = _figure(2)
-    fitness = [record["fitness"] for record in records]
-    best = [max(fitness[: i + 1]) for i in range(len(fitness))]
-    by_iteration.plot(fitness, "o", label="probe")
-    by_iteration.plot(best, drawstyle="steps-post", label="best so far")
+    for params in sorted({record["params"] for record in records}):
+        probes = [record for record in records if record["params"] == params]
+        iterations, fitness = ([probe[key] for probe in probes] for key in ("iteration", "fitness"))
+        best = [max(fitness[: i + 1]) for i in range(len(fitness))]
+        (points,) = by_iteration.plot(iterations, fitness, "o")
+        label = f"best of {params:,} parameters"
+        by_iteration.plot(iterations, best, drawstyle="steps-post", color=points.get_color(), label=label)
+        by_share.plot([probe["user_share"] for probe in probes], fitness, "o")
     by_iteration.set(xlabel="iteration", ylabel="fitness (1 = full table)")
     by_iteration.legend(frameon=False)
-    by_share.plot([record["user_share"] for record in records], fitness, "o")
     by_share.set(xlabel="users' share of the budget", ylabel="fitness")
     return figure
 

@@ -111,15 +111,23 @@ def read_summary(folder: Path) -> Summary:
     return summary
 
 
-def new_summary(backbone: Backbone, data: DataSplit, cap: int, seed: int) -> Summary:
+def new_summary(backbone: Backbone, data: DataSplit, caps: Sequence[int], seed: int) -> Summary:
     """The content of ``summary.json`` before the first result."""
     full = backbone.num_rows * backbone.row_width
-    num_bytes = table_bytes(cap, backbone.num_rows, backbone.row_width)
+    budgets = [
+        {
+            "params": cap,
+            "bytes": table_bytes(cap, backbone.num_rows, backbone.row_width),
+            "keep_ratio": cap / full,
+        }
+        for cap in caps
+    ]
     return {
         "dataset": data.statistics(),
         "backbone": type(backbone).__name__,
         "d_max": backbone.row_width,
-        "budget": {"params": cap, "bytes": num_bytes, "keep_ratio": cap / full},
+        "budget": budgets[0],
+        "budgets": budgets,
         "results": [],
         "search": {"probes": 0, "best_fitness": None, "seconds": 0.0},
         "versions": {
@@ -176,9 +184,11 @@ def results_table(summary: Summary, stage: str) -> Table:
         stage: ``valid`` or ``test``: whose metrics to show.
     """
     dataset, budget = summary["dataset"], summary["budget"]
+    others = len(summary["budgets"]) - 1
     title = (
         f"{dataset['name']}, {summary['backbone']}, d_max {summary['d_max']}: {budget['params']:,} parameters "
-        f"({budget['keep_ratio']:.1%} of the full table), {stage} metrics"
+        f"({budget['keep_ratio']:.1%} of the full table){f' and {others} other budgets' if others else ''}, "
+        f"{stage} metrics"
     )
     shown = [result for result in summary["results"] if result.get(stage)]
     names = list(shown[0][stage]) if shown else []

@@ -25,6 +25,7 @@ def test_a_file_gets_the_whole_table(capsys: pytest.CaptureFixture[str]) -> None
     result = {"name": "two_numbers_fresh", "params": 1_233_472, "bytes": 512_660, "valid": metrics, "seconds": 100}
     budget = {"params": 123_347, "keep_ratio": 0.1}
     summary = {"dataset": {"name": "x"}, "backbone": "MF", "d_max": 64, "budget": budget, "results": [result]}
+    summary["budgets"] = [budget]
     print_results(summary, "valid")
     row = next(line for line in capsys.readouterr().out.splitlines() if "two_numbers_fresh" in line)
     assert row.split() == ["two_numbers_fresh", "1,233,472", "512.66", "kB", *["0.1235"] * 6, "100"]

@@ -56,6 +56,7 @@ def test_table_fits_a_terminal_of_80_columns() -> None:
         "backbone": "LightGCN",
         "d_max": 64,
         "budget": {"params": 61_868, "keep_ratio": 0.1},
+        "budgets": [{}],
         "results": [row],
     }
     console = Console(width=80, record=True, file=io.StringIO())
@@ -67,5 +68,5 @@ def test_table_fits_a_terminal_of_80_columns() -> None:
 
 
 def test_plots_of_a_run_without_a_search(tmp_path: Path) -> None:
-    write_json(tmp_path / "summary.json", {"dataset": {"users": 2}, "results": []})
+    write_json(tmp_path / "summary.json", {"dataset": {"users": 2}, "budgets": [{}], "results": []})
     assert [path.name for path in plot_run(tmp_path)] == ["sizes.png"]

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from bet_lightning.backbones import Backbone
 from bet_lightning.baselines import SizeRule
+from bet_lightning.budget import Budget
 from bet_lightning.data import DataSplit
 from bet_lightning.search import (
+    BET,
     BoundedSampler,
     BudgetedSearch,
     FitnessPredictor,
@@ -36,7 +38,7 @@ def new_search(
     network: Backbone,
     *,
     family: Family,
-    cap: int,
+    caps: Sequence[int],
     min_size: int,
     realization: Realization,
     **settings: Any,
@@ -47,41 +49,72 @@ def new_search(
         data: The split data.
         network: The backbone with its full pre-trained table.
         family: Which actions there are.
-        cap: The budget in parameters.
+        caps: The budgets in parameters.
         min_size: Smallest size of a row.
         realization: How the paper's candidates follow from a distribution.
         settings: Further keyword arguments of ``BudgetedSearch``.
     """
     width = network.row_width
     if family == "paper":
-        bounded = BoundedSampler(data.num_users, data.num_items, cap, width, min_size, realization)
+        bounded = [BoundedSampler(data.num_users, data.num_items, cap, width, min_size, realization) for cap in caps]
         return BudgetedSearch(bounded, FitnessPredictor(*profiles(data), width), **settings)
     frequency = torch.cat(_frequencies(data))
     uniform = family == "uniform"
     energy = _flat_energy(frequency, width) if uniform else network.energy()
     spectrum = Spectrum(energy, frequency, data.num_users)
-    sampler = SpectralSampler(spectrum, cap, min_size, max_exponent=0.0 if uniform else 2.0, name=family)
-    users, items = sampler.tails
-    return BudgetedSearch(sampler, SpectralPredictor(users.features, items.features, width), **settings)
+    first = SpectralSampler(spectrum, caps[0], min_size, max_exponent=0.0 if uniform else 2.0, name=family)
+    users, items = first.tails
+    samplers = [first.with_cap(cap) for cap in caps]
+    return BudgetedSearch(samplers, SpectralPredictor(users.features, items.features, width), **settings)
+
+
+def resolve_caps(budgets: Sequence[Budget], num_rows: int, width: int, min_size: int) -> dict[int, str]:
+    """The caps of some budgets, and what the names of their results end in.
+
+    Args:
+        budgets: Budgets, the first of which needs no ending.
+        num_rows: Rows of the table.
+        width: Largest size of a row.
+        min_size: Smallest size of a row.
+
+    Raises:
+        ValueError: If there is no budget, one cannot be met or two are the same.
+    """
+    caps = [budget.cap(num_rows, width, min_size=min_size) for budget in budgets]
+    endings = ["", *(f"@{cap / (num_rows * width):.4g}" for cap in caps[1:])]
+    if not caps or len(set(caps)) < len(caps) or len(set(endings)) < len(endings):
+        raise ValueError(f"TableSearch.budget needs budgets that differ, got {caps} parameters")
+    return dict(zip(caps, endings, strict=True))
 
 
 def new_plan(
-    data: DataSplit, rules: Sequence[SizeRule], *, cap: int, width: int, min_size: int, settings: Mapping[str, Any]
+    data: DataSplit,
+    rules: Sequence[SizeRule],
+    *,
+    caps: Mapping[int, str],
+    width: int,
+    min_size: int,
+    settings: Mapping[str, Any],
 ) -> TrainingPlan:
     """Build the plan and the sizes of all rules.
 
     Args:
         data: The split data.
         rules: Size rules to train beside the search.
-        cap: The budget in parameters.
+        caps: The budgets in parameters, and what the names of their results end in.
         width: Largest size of a row.
         min_size: Smallest size of a row.
         settings: Further keyword arguments of ``TrainingPlan``.
     """
     frequencies = _frequencies(data)
-    sizes = [(rule.name, rule.sizes(*frequencies, cap, width, min_size)) for rule in rules]
+    sizes = [
+        (f"{rule.name}{ending}", rule.sizes(*frequencies, cap, width, min_size), cap)
+        for cap, ending in caps.items()
+        for rule in rules
+    ]
+    budgets = {cap: f"{BET}{ending}" for cap, ending in caps.items()}
     user_order, item_order = (popularity_order(frequency) for frequency in frequencies)
-    return TrainingPlan((user_order, item_order), sizes, max_size=width, **settings)
+    return TrainingPlan((user_order, item_order), budgets, sizes, max_size=width, **settings)
 
 
 def _frequencies(data: DataSplit) -> tuple[Tensor, Tensor]:

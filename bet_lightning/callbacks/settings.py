@@ -52,8 +52,10 @@ def check_names(names: Sequence[str]) -> None:
     Raises:
         ValueError: If there is such a name.
     """
-    wrong = [name for name in names if name in (FULL, BET, "best", "last") or name.endswith(("_fresh", "_warm"))]
+    taken = (FULL, BET, "best", "last")
+    wrong = [name for name in names if name in taken or name.endswith(("_fresh", "_warm")) or "@" in name]
     if len(set(names)) < len(names) or wrong:
         raise ValueError(
-            f"TableSearch.rivals need different names, not full, bet, best, last, *_fresh or *_warm, got {list(names)}"
+            "TableSearch.rivals need different names, not full, bet, best, last, *_fresh, *_warm or *@*, "
+            f"got {list(names)}"
         )

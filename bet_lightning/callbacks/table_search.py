@@ -13,7 +13,7 @@ import torch
 
 from bet_lightning.baselines import SizeRule, UniformSizes
 from bet_lightning.budget import Budget
-from bet_lightning.callbacks.new_plan import Family, new_plan, new_search, profiles
+from bet_lightning.callbacks.new_plan import Family, new_plan, new_search, profiles, resolve_caps
 from bet_lightning.callbacks.run_results import keep_result, log_metrics, report_probe
 from bet_lightning.callbacks.settings import PLAN_SETTINGS, SEARCH_SETTINGS, check_names, check_settings
 from bet_lightning.data import DataSplit
@@ -37,7 +37,8 @@ class TableSearch(pl.Callback):
     validation is the result ``bet``; the ``rivals`` are trained likewise. With a ``rule``, only its sizes are.
 
     Args:
-        budget: The memory budget.
+        budget: The memory budget, or several: one pretraining and one search serve them all. Results for the first
+            have plain names, those for another end in the share that it keeps, as ``bet@0.05``.
         family: Which actions there are: the ``paper``'s, with sizes from distributions handed out by popularity;
             ``spectral`` ones, with sizes from the energy of the pre-trained table; ``uniform`` ones, with one size
             for users and one for items.
@@ -75,7 +76,7 @@ class TableSearch(pl.Callback):
 
     def __init__(
         self,
-        budget: Budget,
+        budget: Budget | Sequence[Budget],
         family: Family = "paper",
         basis: Basis = "principal",
         pretrained: str | None = None,
@@ -105,7 +106,7 @@ class TableSearch(pl.Callback):
         check_settings(settings)
         self.rules = [rule] if rule else [UniformSizes()] if rivals is None else list(rivals)
         check_names([each.name for each in self.rules])
-        self.budget, self.min_size = budget, min_size
+        self.budgets, self.min_size = [budget] if isinstance(budget, Budget) else list(budget), min_size
         self.probe_schedule, self.probe_user_share = probe_schedule, probe_user_share
         self.basis, self.pretrained, self.refit_steps = basis, pretrained, refit_steps
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
@@ -124,20 +125,23 @@ class TableSearch(pl.Callback):
         if self.min_size == 0 and not backbone.rebuilds_rows:
             raise ValueError(f"TableSearch.min_size 0 needs a graph backbone, got {type(backbone).__name__}")
         width = backbone.row_width
-        self.cap = self.budget.cap(backbone.num_rows, width, min_size=self.min_size)
+        self.caps = resolve_caps(self.budgets, backbone.num_rows, width, self.min_size)
         self.folder = Path(trainer.default_root_dir)
         self.schedules = {"fresh": module.schedule, "warm": self.probe_schedule}
         self.plan = new_plan(
-            data, self.rules, cap=self.cap, width=width, min_size=self.min_size, settings=self.plan_settings
+            data, self.rules, caps=self.caps, width=width, min_size=self.min_size, settings=self.plan_settings
         )
         if self._restored:
             self._restore_plan(module, data, self._restored["plan"])
             self.summary = self._restored["summary"]
             module.schedule = self.schedules[self.plan.trial.start]
             return
-        self.summary = new_summary(backbone, data, self.cap, self.seed)
+        self.summary = new_summary(backbone, data, list(self.caps), self.seed)
         if trainer.is_global_zero:
-            define_axes(trainer.loggers, self.plan.training_names([BET, *(rule.name for rule in self.rules)]))
+            names = [
+                f"{name}{suffix}" for suffix in self.caps.values() for name in (BET, *(r.name for r in self.rules))
+            ]
+            define_axes(trainer.loggers, self.plan.training_names(names))
             write_popularity(self.folder, *profiles(data))
         self._begin(trainer, module, self.plan.trial)
         if self.pretrained and self.plan.trial.phase == "pretrain":
@@ -207,13 +211,12 @@ class TableSearch(pl.Callback):
     def _begin(self, trainer: pl.Trainer, module: RecommenderModule, trial: Trial) -> None:
         """Give the module the weights, sizes, learning rate and a fresh optimiser for a training."""
         begin = time.monotonic()
-        cap = int(trial.sizes.sum()) if trial.phase == "pretrain" else self.cap
         if trial.start == "warm":
             module.network.load_state_dict(self._plan.pretrained)
-            module.set_sizes(trial.sizes, cap, self.refit_steps)
+            module.set_sizes(trial.sizes, trial.cap, self.refit_steps)
         else:
             module.network.reset_parameters(torch.Generator().manual_seed(self.seed))
-            module.set_sizes(trial.sizes, cap)
+            module.set_sizes(trial.sizes, trial.cap)
         module.schedule = self.schedules[trial.start]
         trainer.strategy.setup_optimizers(trainer)
         trial.seconds = time.monotonic() - begin
@@ -252,7 +255,7 @@ class TableSearch(pl.Callback):
             self._begin(trainer, module, following)
 
     def _new_search(self, module: RecommenderModule, data: DataSplit) -> BudgetedSearch:
-        return new_search(data, module.network, cap=self.cap, min_size=self.min_size, **self.search_settings)
+        return new_search(data, module.network, caps=list(self.caps), min_size=self.min_size, **self.search_settings)
 
     def _restore_plan(self, module: RecommenderModule, data: DataSplit, state: dict[str, Any]) -> None:
         """Continue a plan; its search is built from the pre-trained table that it had."""

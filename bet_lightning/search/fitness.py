@@ -64,7 +64,7 @@ class FitnessPredictor(SetPredictor):
             items: (b, max_size) int64, likewise.
 
         Returns:
-            (b, set_width).
+            (b, set_width + 1).
         """
         counts = users + items
         place = (counts > 0).flatten().cumsum(0) - 1  # of a set among the sets that have rows
@@ -87,7 +87,7 @@ class FitnessPredictor(SetPredictor):
             item_popularity: (num_items,) float.
 
         Returns:
-            (1, set_width), equal to ``encode`` where sizes follow popularity.
+            (1, set_width + 1), equal to ``encode`` where sizes follow popularity.
         """
         sizes = torch.cat([user_sizes, item_sizes])
         element = torch.cat(

@@ -1,7 +1,7 @@
 """The order of BET's trainings: pretrain, probe by probe, then retrain. Knows no Lightning and no data."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,18 +15,35 @@ FULL, BET = "full", "bet"  # names of the results of the full table and of the s
 RetrainInit = Literal["fresh", "warm", "both"]
 
 
+class Training(NamedTuple):
+    """A retraining to come.
+
+    Attributes:
+        name: Name of its result.
+        sizes: (num_rows,) int64 parameters a row.
+        cap: The budget that they are to stay within.
+        start: Weights that it starts from.
+    """
+
+    name: str
+    sizes: Tensor
+    cap: int
+    start: Start
+
+
 class TrainingPlan:
     """Gives one trial after another and learns from each.
 
     Args:
         orders: User rows (num_users,) and item rows (num_items,) from the most to the least popular.
-        rules: Names and sizes that are trained without a search.
+        budgets: Caps, and the names of the results that the search finds for them.
+        rules: Names, sizes and caps that are trained without a search.
         max_size: Largest size of a row.
         num_iterations: Probes; without any, the plan is the full table and the rules.
         probe_epochs: Epochs of a probe; 0 ranks the masked table as it is.
-        num_tuned: Actions of highest fitness that are probed once more, for ``tune_epochs``.
+        num_tuned: Actions of highest fitness, of each budget, that are probed once more, for ``tune_epochs``.
         tune_epochs: Epochs of these probes.
-        num_retrain: Actions retrained.
+        num_retrain: Actions retrained, of each budget.
         retrain_init: Weights that a retraining starts from: fresh ones as in the paper, the masked pre-trained ones
             (warm), or one after the other; then the better one on validation is the result.
         max_epochs: Epochs at most of pretraining and of each retraining.
@@ -38,7 +55,8 @@ class TrainingPlan:
     def __init__(
         self,
         orders: tuple[Tensor, Tensor],
-        rules: Sequence[tuple[str, Tensor]],
+        budgets: Mapping[int, str],
+        rules: Sequence[tuple[str, Tensor, int]],
         *,
         max_size: int,
         num_iterations: int,
@@ -52,7 +70,7 @@ class TrainingPlan:
         patience: int,
         rules_only: bool = False,
     ) -> None:
-        self.orders = orders
+        self.orders, self.budgets = orders, budgets
         self.num_iterations, self.probe_epochs = num_iterations, probe_epochs
         self.num_tuned, self.tune_epochs, self.num_retrain = num_tuned, tune_epochs, num_retrain
         self.starts: tuple[Start, ...] = ("fresh", "warm") if retrain_init == "both" else (retrain_init,)
@@ -64,16 +82,16 @@ class TrainingPlan:
         self.records: list[dict[str, Any]] = []
         self.finalists: list[int] | None = None  # iterations of the actions still to be tuned, once they are known
         self.chosen = False  # whether the actions to retrain are
-        self.queue: list[tuple[str, Tensor, Start]] = self._by_start(rules)
+        self.queue = self._by_start(rules)
         self.best: dict[str, float] = {}
         self.done: list[tuple[str, int]] = []
         if rules_only:
             self.num_iterations = 0
         if rules_only and "warm" not in self.starts:
-            self.trial = self._long_trial("retrain", *self.queue.pop(0))
+            self.trial = self._long_trial("retrain", self.queue.pop(0))
         else:
             full = torch.full((sum(map(len, orders)),), max_size)
-            self.trial = self._long_trial("pretrain", FULL, full, "fresh")
+            self.trial = self._long_trial("pretrain", Training(FULL, full, int(full.sum()), "fresh"))
 
     def begin_search(self, search: BudgetedSearch) -> None:
         """Take the search, once pretraining is over; probes start from the best weights that it reached."""
@@ -120,18 +138,22 @@ class TrainingPlan:
         self.proposal = None
         if search and not self.chosen:
             if self.finalists is None:
-                self.finalists = self._ranked("fitness")[: self.num_tuned]
+                self.finalists = [i for cap in self.budgets for i in self._ranked("fitness", cap)[: self.num_tuned]]
             if self.finalists:
                 return self._probe("tune", search.probed[self.finalists[0]][0].action, self.tune_epochs)
             self.chosen = True
-            best = self._ranked("tuned_fitness" if self.num_tuned else "fitness")[: self.num_retrain]
-            actions = [(BET, search.probed[index][0].action.sizes(*self.orders)) for index in best]
+            key = "tuned_fitness" if self.num_tuned else "fitness"
+            actions = [
+                (name, search.probed[index][0].action.sizes(*self.orders), cap)
+                for cap, name in self.budgets.items()
+                for index in self._ranked(key, cap)[: self.num_retrain]
+            ]
             self.queue = self._by_start(actions) + self.queue
-        return self._long_trial("retrain", *self.queue.pop(0)) if self.queue else None
+        return self._long_trial("retrain", self.queue.pop(0)) if self.queue else None
 
-    def _ranked(self, key: str) -> list[int]:
-        """Iterations that have a measure, the best first."""
-        measured = [record for record in self.records if key in record]
+    def _ranked(self, key: str, cap: int) -> list[int]:
+        """Iterations of a budget that have a measure, the best first."""
+        measured = [record for record in self.records if key in record and record["params"] == cap]
         return [record["iteration"] for record in sorted(measured, key=lambda record: -record[key])]
 
     def _fitness(self, trial: Trial) -> float:
@@ -154,13 +176,15 @@ class TrainingPlan:
         )
 
     def _probe(self, phase: Phase, action: Action, epochs: int) -> Trial:
-        return Trial(phase, phase, action.sizes(*self.orders), epochs, eval_every=max(1, epochs), start="warm")
+        sizes = action.sizes(*self.orders)
+        return Trial(phase, phase, sizes, action.params, epochs, eval_every=max(1, epochs), start="warm")
 
-    def _long_trial(self, phase: Phase, name: str, sizes: Tensor, start: Start) -> Trial:
-        return Trial(phase, name, sizes, self.max_epochs, self.eval_every, self.patience, start)
+    def _long_trial(self, phase: Phase, training: Training) -> Trial:
+        name, sizes, cap, start = training
+        return Trial(phase, name, sizes, cap, self.max_epochs, self.eval_every, self.patience, start)
 
-    def _by_start(self, named: Sequence[tuple[str, Tensor]]) -> list[tuple[str, Tensor, Start]]:
-        return [(name, sizes, start) for name, sizes in named for start in self.starts]
+    def _by_start(self, named: Sequence[tuple[str, Tensor, int]]) -> list[Training]:
+        return [Training(*each, start) for each in named for start in self.starts]
 
     @property
     def label(self) -> str:
@@ -175,13 +199,15 @@ class TrainingPlan:
         if self.trial.phase == "probe":
             done = f" {len(self.records) + 1}/{self.num_iterations}"
         elif self.trial.phase == "tune" and self.finalists:
-            done = f" {self.num_tuned - len(self.finalists) + 1}/{self.num_tuned}"
+            tuned = sum("tuned_fitness" in record for record in self.records)
+            done = f" {tuned + 1}/{tuned + len(self.finalists)}"
         return f"{self.label}{done}, epoch {self.trial.epoch + 1}"
 
     @property
     def best_fitness(self) -> float | None:
-        """Fitness of the best action so far; None before the first probe."""
-        return max((record["fitness"] for record in self.records), default=None)
+        """Fitness of the best action so far within the first budget; None before the first probe."""
+        first = next(iter(self.budgets))
+        return max((record["fitness"] for record in self.records if record["params"] == first), default=None)
 
     @property
     def epochs_left(self) -> int:
@@ -194,9 +220,11 @@ class TrainingPlan:
         retrains = len(self.queue)
         if self.num_iterations and not self.chosen:
             probes = self.num_iterations - len(self.records) - (trial.phase == "probe")
-            tuned = min(self.num_tuned, self.num_iterations) if self.finalists is None else len(self.finalists) - 1
+            count = len(self.budgets)
+            tuned = min(self.num_tuned * count, self.num_iterations)
+            tuned = tuned if self.finalists is None else len(self.finalists) - 1
             left += probes * self.probe_epochs + tuned * self.tune_epochs
-            retrains += min(self.num_retrain, self.num_iterations) * len(self.starts)
+            retrains += min(self.num_retrain * count, self.num_iterations) * len(self.starts)
         return left + retrains * typical
 
     def state_dict(self) -> dict[str, Any]:
@@ -205,6 +233,7 @@ class TrainingPlan:
             "search": self.search.state_dict() if self.search else None,
             "trial": self.trial.state_dict(),
             "proposal": self.proposal.state_dict() if self.proposal else None,
+            "queue": [tuple(training) for training in self.queue],
             **{name: getattr(self, name) for name in self._PLAIN},
         }
 
@@ -215,7 +244,8 @@ class TrainingPlan:
         self.search = search
         self.trial = Trial(**state["trial"])
         self.proposal = Proposal.from_state(state["proposal"]) if state["proposal"] else None
+        self.queue = [Training(*training) for training in state["queue"]]
         for name in self._PLAIN:
             setattr(self, name, state[name])
 
-    _PLAIN = ("full_quality", "pretrained", "records", "finalists", "chosen", "queue", "best", "done")
+    _PLAIN = ("full_quality", "pretrained", "records", "finalists", "chosen", "best", "done")

@@ -1,5 +1,7 @@
 """The bounded sampler H of BET (Sec. 3.2): candidate actions that spend the budget to the last parameter."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Literal
 
@@ -7,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bet_lightning.budget import allocate, split_cap
+from bet_lightning.budget import allocate, check_cap, split_cap
 from bet_lightning.search.action import Action, ActionBatch, stack_counts
 from bet_lightning.search.distributions import DISTRIBUTIONS, MIN_RELATIVE_SHAPE
 from bet_lightning.search.quantiles import quantile_counts
@@ -46,16 +48,18 @@ class BoundedSampler:
         min_size: int = 1,
         realization: Realization = "quantile",
     ) -> None:
-        num_rows = num_users + num_items
-        if not min_size * num_rows <= cap <= max_size * num_rows:
-            raise ValueError(
-                f"cap must be in [{min_size * num_rows}, {max_size * num_rows}] for {num_rows} rows, got {cap}"
-            )
+        check_cap(cap, num_users + num_items, min_size=min_size, max_size=max_size)
         self.num_users, self.num_items = num_users, num_items
         self.cap, self.max_size, self.min_size = cap, max_size, min_size
         self.realization = realization
         bounds = {"min_size": min_size, "max_size": max_size}
         self.user_bounds = tuple(split_cap(cap, share, num_users, num_items, **bounds) for share in (0.0, 1.0))
+
+    def with_cap(self, cap: int) -> BoundedSampler:
+        """The same sampler for another budget."""
+        return BoundedSampler(
+            self.num_users, self.num_items, cap, self.max_size, self.min_size, realization=self.realization
+        )
 
     def sample(self, num_actions: int, generator: torch.Generator, best: Action | None = None) -> ActionBatch:
         """Draw actions, independent of each other and of what was measured before.

@@ -53,20 +53,23 @@ class Candidates(Protocol):
 class Sampler(Protocol):
     """Draws actions that spend the budget to the last parameter."""
 
-    max_size: int
+    cap: int
+
+    def with_cap(self, cap: int) -> "Sampler":
+        """The same sampler for another budget."""
 
     def sample(self, num_actions: int, generator: torch.Generator, best: Action | None = None) -> Candidates:
         """Draw actions; ``best`` is the best measured so far."""
 
     def sets_of(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
-        """What the predictor sees of actions that came from this sampler."""
+        """What the predictor sees of actions that came from this sampler, whatever their budget."""
 
 
 class BudgetedSearch:
     """The search over table-level actions: sample, rank, (probe elsewhere), learn.
 
     Args:
-        sampler: Draws candidates within the budget.
+        samplers: Draw candidates within a budget each; the iterations take turns.
         predictor: Ranks them; trained here.
         num_candidates: Candidates an iteration, m.
         num_updates: Predictor updates an iteration, N, each on all pairs measured so far.
@@ -80,7 +83,7 @@ class BudgetedSearch:
 
     def __init__(
         self,
-        sampler: Sampler,
+        samplers: Sequence[Sampler],
         predictor: SetPredictor,
         num_candidates: int = 100,
         num_updates: int = 2,
@@ -91,7 +94,7 @@ class BudgetedSearch:
         min_lr: float = 0.002,
         seed: int = 0,
     ) -> None:
-        self.sampler, self.predictor = sampler, predictor
+        self.samplers, self.predictor = samplers, predictor
         self.num_candidates, self.num_updates = num_candidates, num_updates
         self.selection, self.num_random = selection, num_random
         predictor.reset_parameters(torch.Generator().manual_seed(seed))
@@ -103,14 +106,16 @@ class BudgetedSearch:
     def propose(self) -> Proposal:
         """Draw candidates, rank them and choose the one to probe."""
         iteration = len(self.probed)
+        sampler = self.samplers[iteration % len(self.samplers)]
         exploring = iteration < self.num_random
-        strategy = "random" if exploring else strategy_at(iteration - self.num_random, self.selection)
-        best = [] if exploring else [proposal.action for proposal, _ in self.best(1)]
-        candidates = self.sampler.sample(self.num_candidates, self.sampler_generator, *best)
+        turn = (iteration - self.num_random) // len(self.samplers)  # each budget goes through all strategies
+        strategy = "random" if exploring else strategy_at(turn, self.selection)
+        best = [] if exploring else [proposal.action for proposal, _ in self.best(1, sampler.cap)]
+        candidates = sampler.sample(self.num_candidates, self.sampler_generator, *best)
         encoded = self.predictor.encode_all(*candidates.sets)
         with torch.no_grad():
             predicted = self.predictor.predict_from(encoded)
-            best_encoded = self.predictor.encode(*self.sampler.sets_of(best))[0] if best else None
+            best_encoded = self.predictor.encode(*sampler.sets_of(best))[0] if best else None
         index = select_candidate(strategy, predicted, encoded, best_encoded, self.selection_generator)
         return Proposal(iteration, strategy, candidates.at(index), float(predicted[index]))
 
@@ -122,7 +127,7 @@ class BudgetedSearch:
         """
         self.probed.append((proposal, fitness))
         proposals, measured = zip(*self.probed, strict=True)
-        sets = self.sampler.sets_of([p.action for p in proposals])
+        sets = self.samplers[0].sets_of([p.action for p in proposals])
         pairs = ActionFitness(*sets, torch.tensor(measured, dtype=torch.float32))
         loss = torch.zeros(())
         for _ in range(self.num_updates):
@@ -133,9 +138,10 @@ class BudgetedSearch:
             self.scheduler.step()
         return float(loss.detach())
 
-    def best(self, count: int) -> list[tuple[Proposal, float]]:
-        """The pairs of highest fitness, best first."""
-        return sorted(self.probed, key=lambda pair: -pair[1])[:count]
+    def best(self, count: int, cap: int) -> list[tuple[Proposal, float]]:
+        """The pairs of highest fitness among those that spend a cap, best first."""
+        pairs = [pair for pair in self.probed if pair[0].action.params == cap]
+        return sorted(pairs, key=lambda pair: -pair[1])[:count]
 
     def state_dict(self) -> dict[str, Any]:
         """Population, predictor, optimiser and generators, as tensors and plain values."""

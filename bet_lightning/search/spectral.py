@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from bet_lightning.budget import check_cap
 from bet_lightning.search.action import Action
 from bet_lightning.search.set_predictor import SetPredictor
 from bet_lightning.search.spectrum import Spectrum
@@ -37,14 +39,22 @@ class SpectralSampler:
     def __init__(
         self, spectrum: Spectrum, cap: int, min_size: int = 1, max_exponent: float = 2.0, name: str = "spectral"
     ) -> None:
-        num_rows, width = spectrum.gains.shape
-        if not min_size * num_rows <= cap <= width * num_rows:
-            raise ValueError(f"cap must be in [{min_size * num_rows}, {width * num_rows}], got {cap}")
-        self.spectrum, self.cap, self.min_size = spectrum, cap, min_size
-        self.max_size, self.max_exponent, self.name = width, max_exponent, name
-        self.shares = tuple(spectrum.user_cap(cap, share, min_size) / cap for share in (0.0, 1.0))
+        self.spectrum, self.min_size = spectrum, min_size
+        self.max_size, self.max_exponent, self.name = spectrum.max_size, max_exponent, name
+        self._set_cap(cap)
         gains, popularity = torch.from_numpy(spectrum.gains), torch.from_numpy(spectrum.popularity)
         self.tails = tuple(SpectrumTails(gains[side], popularity[side]) for side in spectrum.sides)
+
+    def _set_cap(self, cap: int) -> None:
+        check_cap(cap, len(self.spectrum.gains), min_size=self.min_size, max_size=self.max_size)
+        self.cap = cap
+        self.shares = tuple(self.spectrum.user_cap(cap, share, self.min_size) / cap for share in (0.0, 1.0))
+
+    def with_cap(self, cap: int) -> SpectralSampler:
+        """The same sampler, of the same spectrum, for another budget."""
+        sampler = copy.copy(self)
+        sampler._set_cap(cap)
+        return sampler
 
     def sample(self, num_actions: int, generator: torch.Generator, best: Action | None = None) -> SpectralBatch:
         """Draw candidates.
@@ -69,20 +79,29 @@ class SpectralSampler:
             drawn.append(torch.where(near, around.clamp(low, high), anywhere))
         return SpectralBatch(self, *drawn)
 
-    def sets(self, share: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor]:
-        """The users' and the items' sets: (b, max_size, groups) rows of each size, for (b,) shares and exponents."""
-        user_caps = (share * self.cap).round().long()
+    def sets(self, caps: Tensor, share: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor]:
+        """The users' and the items' sets, rows of each size, for some actions.
+
+        Args:
+            caps: (b,) int64 parameters of each action.
+            share: (b,) float64 the users' share of them.
+            exponent: (b,) float64.
+
+        Returns:
+            Two (b, max_size, groups) float32.
+        """
+        user_caps = (share * caps).round().long()
         users, items = (
-            tails.counts(caps, exponent, self.min_size)
-            for tails, caps in zip(self.tails, (user_caps, self.cap - user_caps), strict=True)
+            tails.counts(side_caps, exponent, self.min_size)
+            for tails, side_caps in zip(self.tails, (user_caps, caps - user_caps), strict=True)
         )
         return users, items
 
     def sets_of(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
-        """The sets of actions that this sampler made."""
+        """The sets of actions of this spectrum, whatever their budget."""
+        caps = torch.tensor([action.params for action in actions])
         values = [(action.user_share, action.user_shape) for action in actions]
-        share, exponent = torch.tensor(values, dtype=torch.float64).T
-        return self.sets(share, exponent)
+        return self.sets(caps, *torch.tensor(values, dtype=torch.float64).T)
 
     def make(self, share: float, exponent: float) -> Action:
         """The action itself: exact sizes of all rows."""
@@ -108,7 +127,8 @@ class SpectralBatch(NamedTuple):
     @property
     def sets(self) -> tuple[Tensor, Tensor]:
         """The users' and the items' sets: (num_actions, max_size, groups) rows of each size."""
-        return self.sampler.sets(self.user_share, self.exponent)
+        caps = torch.full((len(self.exponent),), self.sampler.cap)
+        return self.sampler.sets(caps, self.user_share, self.exponent)
 
     def at(self, index: int) -> Action:
         """One of the actions."""
@@ -146,7 +166,7 @@ class SpectralPredictor(SetPredictor):
             items: (b, max_size, groups) float32, likewise.
 
         Returns:
-            (b, set_width).
+            (b, set_width + 1).
         """
         sums = users @ self.rho_users(self.user_features) + items @ self.rho_items(self.item_features)
         counts = users.sum(2) + items.sum(2)

@@ -20,6 +20,7 @@ class Trial:
         phase: What the training is for.
         name: Name of its result.
         sizes: (num_rows,) int64 parameters a row.
+        cap: The budget that they are to stay within.
         max_epochs: Epochs at most; without any, its weights are validated as they are.
         eval_every: Epochs between validations; the last epoch is always validated.
         patience: Validations without a gain before it stops; None trains all epochs.
@@ -36,6 +37,7 @@ class Trial:
     phase: Phase
     name: str
     sizes: Tensor
+    cap: int
     max_epochs: int
     eval_every: int = 1
     patience: int | None = None

@@ -128,7 +128,7 @@ def iteration(bench: Bench, threads: int) -> list[Row]:
     users, items = (PopularityProfile.from_frequency(frequency) for frequency in frequencies)
     cap = Budget(keep_ratio=0.1).cap(data.num_users + data.num_items, MAX_SIZE)
     sampler = BoundedSampler(data.num_users, data.num_items, cap, MAX_SIZE)
-    search = BudgetedSearch(sampler, FitnessPredictor(users, items, MAX_SIZE), num_candidates=count)
+    search = BudgetedSearch([sampler], FitnessPredictor(users, items, MAX_SIZE), num_candidates=count)
     return compare(
         f"search iteration, {count} candidates",
         lambda: search.observe(search.propose(), 0.5),

@@ -28,7 +28,8 @@ BUDGET = Budget(keep_ratio=0.25)
         ({"min_size": 2}, "TableSearch.min_size must be 0 or 1, got 2"),
         ({"rivals": [UniformSizes(), UniformSizes()]}, "rivals need different names"),
         ({"rivals": [PopularitySizes(name="bet")]}, "not full, bet, best, last"),
-        ({"rivals": [PopularitySizes(name="mine_warm")]}, r"not .* \*_fresh or \*_warm, got"),
+        ({"rivals": [PopularitySizes(name="mine_warm")]}, r"not .* \*_fresh, \*_warm or \*@\*, got"),
+        ({"rivals": [PopularitySizes(name="half@0.5")]}, r"not .* \*@\*, got"),
     ],
 )
 def test_refuses_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
@@ -97,6 +98,27 @@ def test_spectral_search_without_training(tmp_path: Path) -> None:
         starts = [quality(results[f"{name}_{start}"]["valid"]) for start in ("fresh", "warm")]
         assert quality(results[name]["valid"]) == max(starts)
         assert results[name]["params"] == read_summary(tmp_path / "run")["budget"]["params"]
+
+
+def test_several_budgets_from_one_pretraining_and_one_search(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"family": "spectral", "probe_epochs": 0, "retrain_init": "warm", "num_retrain": 1}
+    budgets = [{"keep_ratio": 0.25}, {"keep_ratio": 0.5}]
+    main(["fit", "--config", str(write_config(tmp_path, "run", budget=budgets, **settings))])
+    summary = read_summary(tmp_path / "run")
+    caps = {"": 420, "@0.5": 840}  # of 210 rows x 8
+    assert [budget["params"] for budget in summary["budgets"]] == list(caps.values())
+    assert summary["budget"] == summary["budgets"][0]
+    params = {result["name"]: result["params"] for result in summary["results"]}
+    assert params == {"full": 1680, **{f"{n}{ending}": cap for ending, cap in caps.items() for n in ("bet", "uniform")}}
+    assert [record["params"] for record in read_records(tmp_path / "run" / "actions.jsonl")] == [420, 840] * 2
+    assert (tmp_path / "run" / "plots" / "budgets.png").is_file()
+
+
+def test_refuses_budgets_that_are_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    budgets = [{"keep_ratio": 0.25}, {"params": 420}]
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--config", str(write_config(tmp_path, "run", budget=budgets))])
+    assert "TableSearch.budget needs budgets that differ, got [420, 420] parameters" in capsys.readouterr().err
 
 
 def test_untrained_probe_measures_the_masked_pretrained_table(tmp_path: Path) -> None:

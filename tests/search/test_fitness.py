@@ -36,7 +36,8 @@ def test_general_form_equals_the_formula() -> None:
     means = scatter(element, sizes, dim_size=MAX_SIZE + 1, reduce="mean")
     present = [size for size in range(1, MAX_SIZE + 1) if (sizes == size).any()]
     sets = [predictor.mu(torch.cat([means[d], torch.tensor([d / MAX_SIZE])])) for d in present]
-    expected = torch.stack(sets).mean(0)
+    mean_size = sizes[sizes > 0].float().mean() / MAX_SIZE
+    expected = torch.cat([torch.stack(sets).mean(0), mean_size[None]])
     encoded = predictor.encode_rows(sizes[:USERS], sizes[USERS:], *popularity)
     torch.testing.assert_close(encoded[0], expected, rtol=1e-5, atol=1e-6)
 

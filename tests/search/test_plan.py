@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -11,14 +13,15 @@ USERS, ITEMS, WIDTH, CAP = 10, 14, 4, 60
 ORDERS = torch.arange(USERS), torch.arange(ITEMS)
 
 
-def make_search() -> BudgetedSearch:
+def make_search(caps: Iterable[int] = (CAP,)) -> BudgetedSearch:
     energy = torch.rand(USERS + ITEMS, WIDTH, generator=torch.Generator().manual_seed(0))
     sampler = SpectralSampler(Spectrum(energy, torch.ones(USERS + ITEMS), USERS), CAP)
     users, items = sampler.tails
-    return BudgetedSearch(sampler, SpectralPredictor(users.features, items.features, WIDTH), num_candidates=5)
+    samplers = [sampler.with_cap(cap) for cap in caps]
+    return BudgetedSearch(samplers, SpectralPredictor(users.features, items.features, WIDTH), num_candidates=5)
 
 
-def make_plan(**settings: Any) -> TrainingPlan:
+def make_plan(budgets: Mapping[int, str] = MappingProxyType({CAP: "bet"}), **settings: Any) -> TrainingPlan:
     usual: dict[str, Any] = {
         "num_iterations": 3,
         "probe_epochs": 0,
@@ -30,8 +33,8 @@ def make_plan(**settings: Any) -> TrainingPlan:
         "eval_every_n_epochs": 1,
         "patience": 9,
     }
-    rules = [("uniform", torch.full((USERS + ITEMS,), 2))]
-    return TrainingPlan(ORDERS, rules, max_size=WIDTH, **(usual | settings))
+    rules = [("uniform", torch.full((USERS + ITEMS,), 2), CAP)]
+    return TrainingPlan(ORDERS, budgets, rules, max_size=WIDTH, **(usual | settings))
 
 
 def run(plan: TrainingPlan, qualities: dict[str, float], resume_at: int | None = None) -> list[tuple[str, str, str]]:
@@ -45,13 +48,15 @@ def run(plan: TrainingPlan, qualities: dict[str, float], resume_at: int | None =
         found = qualities[trial.start if trial.phase == "retrain" else trial.phase] + 0.01 * users
         trial.record({"recall@5": found}, {"recall@5": found}, {"weight": torch.tensor(found)})
         if trial.phase == "pretrain":
-            plan.begin_search(make_search())
+            plan.begin_search(make_search(plan.budgets))
         following = plan.advance()
         if len(trainings) == resume_at:
             file = io.BytesIO()
             torch.save(plan.state_dict(), file)
             file.seek(0)
-            plan.load_state_dict(torch.load(file, weights_only=True), make_search() if plan.search else None)
+            plan.load_state_dict(
+                torch.load(file, weights_only=True), make_search(plan.budgets) if plan.search else None
+            )
         if following is None:
             return trainings
 
@@ -76,6 +81,18 @@ def test_two_rungs_and_both_starts() -> None:
     assert plan.best["bet"] == plan.best["bet_fresh"] > plan.best["bet_warm"]
     assert plan.training_names(["bet"]) == ["bet_fresh", "bet_warm"]
     assert plan.epochs_left == 0 + 1  # of the last training, at least one epoch is shown
+
+
+def test_every_budget_has_its_finalists_and_its_result() -> None:
+    budgets = {CAP: "bet", CAP // 2: "bet@0.3"}
+    plan = make_plan(budgets, num_iterations=6, num_tuned=2, retrain_init="warm")
+    trainings = run(plan, QUALITIES, resume_at=8)
+    assert [phase for phase, _, _ in trainings] == ["pretrain", *["probe"] * 6, *["tune"] * 4, *["retrain"] * 3]
+    assert [name for _, name, _ in trainings[-3:]] == ["bet", "bet@0.3", "uniform"]
+    assert [record["params"] for record in plan.records] == [CAP, CAP // 2] * 3
+    for cap in budgets:
+        assert sum("tuned_fitness" in record for record in plan.records if record["params"] == cap) == 2
+    assert plan.best_fitness == max(record["fitness"] for record in plan.records[::2])
 
 
 def test_fitness_is_relative_to_the_full_table_on_the_probes_users() -> None:

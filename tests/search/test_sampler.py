@@ -66,5 +66,5 @@ def test_user_share_covers_what_is_feasible() -> None:
 
 
 def test_infeasible_cap() -> None:
-    with pytest.raises(ValueError, match=r"cap must be in \[10, 40\] for 10 rows, got 41"):
+    with pytest.raises(ValueError, match=r"cap must be in \[10, 40\] for 10 rows of size 1 to 4, got 41"):
         BoundedSampler(4, 6, 41, 4)

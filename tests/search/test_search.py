@@ -8,11 +8,11 @@ from bet_lightning.search.selection import select_candidate, strategy_at
 from bet_lightning.search.training import spearman
 
 
-def make_search(selection: str = "mixed", seed: int = 0) -> BudgetedSearch:
+def make_search(selection: str = "mixed", seed: int = 0, caps: tuple[int, ...] = (500,)) -> BudgetedSearch:
     users = PopularityProfile.from_frequency(torch.arange(40))
     items = PopularityProfile.from_frequency(torch.arange(60))
     return BudgetedSearch(
-        BoundedSampler(40, 60, 500, 10),
+        [BoundedSampler(40, 60, cap, 10) for cap in caps],
         FitnessPredictor(users, items, 10),
         num_candidates=50,
         num_updates=20,
@@ -47,6 +47,29 @@ def test_the_first_iterations_may_be_random() -> None:
     search.num_random = 2
     run(search, 4)
     assert [proposal.strategy for proposal, _ in search.probed] == ["random", "random", "greedy", "greedy"]
+
+
+def test_budgets_take_turns_and_go_through_all_strategies() -> None:
+    caps = (500, 250)
+    search = make_search(caps=caps)
+    run(search, 10)
+    proposals = [proposal for proposal, _ in search.probed]
+    assert [proposal.action.params for proposal in proposals] == [*caps] * 5
+    assert [proposal.strategy for proposal in proposals[::2]] == [strategy_at(t, "mixed") for t in range(5)]
+    for cap in caps:
+        (best,) = search.best(1, cap)
+        assert best[1] == max(fitness for proposal, fitness in search.probed if proposal.action.params == cap)
+
+
+def test_the_predictor_knows_the_budget() -> None:
+    search = make_search(caps=(500, 250))
+    for _ in range(20):
+        proposal = search.propose()
+        search.observe(proposal, proposal.action.params / 1000)  # a made-up truth: nothing else matters
+    sets = [sampler.sample(50, torch.Generator().manual_seed(5)).sets for sampler in search.samplers]
+    with torch.no_grad():
+        rich, poor = (search.predictor(*each) for each in sets)
+    assert float(rich.mean()) == pytest.approx(0.5, abs=0.05) and float(poor.mean()) == pytest.approx(0.25, abs=0.05)
 
 
 def test_select_candidate() -> None:

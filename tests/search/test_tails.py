@@ -20,7 +20,7 @@ def make_sampler() -> SpectralSampler:
 def test_groups_describe_the_sizes_that_are_made(share: float, exponent: float) -> None:
     sampler = make_sampler()
     action = sampler.make(share, exponent)
-    sets = sampler.sets(torch.tensor([share]), torch.tensor([exponent], dtype=torch.float64))
+    sets = sampler.sets(torch.tensor([CAP]), torch.tensor([share]), torch.tensor([exponent], dtype=torch.float64))
     sizes = torch.arange(1.0, MAX_SIZE + 1)
     for side, tails, counts, cap in zip(
         sampler.spectrum.sides, sampler.tails, sets, (share * CAP, CAP - share * CAP), strict=True
@@ -57,6 +57,19 @@ def test_chosen_candidates_spend_the_cap() -> None:
         assert action.as_dict()["params"] == CAP
 
 
+def test_another_budget_shares_the_spectrum() -> None:
+    sampler = make_sampler()
+    other = sampler.with_cap(1_000)
+    assert (sampler.cap, other.cap) == (CAP, 1_000) and other.tails is sampler.tails
+    actions = [sampler.make(0.5, 0.2), other.make(0.4, 0.1)]
+    assert [action.params for action in actions] == [CAP, 1_000]
+    for seen_by in (sampler, other):
+        for both, users_and_items in zip(seen_by.sets_of(actions), other.sets_of(actions[1:]), strict=True):
+            torch.testing.assert_close(both[1:], users_and_items)
+    with pytest.raises(ValueError, match=r"cap must be in \[800, 6400\] for 800 rows of size 1 to 8, got 799"):
+        sampler.with_cap(799)
+
+
 def test_predictor_equals_the_formula() -> None:
     sampler = make_sampler()
     users, items = sampler.tails
@@ -77,4 +90,5 @@ def test_predictor_equals_the_formula() -> None:
                     rows += float(counts[action, size, group])
             if rows:
                 vectors.append(predictor.mu(torch.cat([sums / rows, torch.tensor([(size + 1) / MAX_SIZE])])))
-        torch.testing.assert_close(encoded[action], torch.stack(vectors).mean(0), rtol=1e-4, atol=1e-5)
+        expected = torch.cat([torch.stack(vectors).mean(0), torch.tensor([CAP / MAX_SIZE / (USERS + ITEMS)])])
+        torch.testing.assert_close(encoded[action], expected, rtol=1e-4, atol=1e-5)
