@@ -1,4 +1,4 @@
-"""The command line: ``python -m bet_lightning {fit,validate,test,predict} --config X.yaml``."""
+"""The command line: ``python -m bet_lightning {fit,validate,test,predict,export} --config X.yaml``."""
 
 import logging
 import os
@@ -22,8 +22,11 @@ from bet_lightning.checkpoint_io import FileCheckpointIO
 from bet_lightning.errors import one_line
 from bet_lightning.report import print_results
 from bet_lightning.results import read_summary, write_json
+from bet_lightning.trainer import EXPORTS, Trainer
 
 log = logging.getLogger("bet_lightning")
+
+_COMMANDS_OWN = ("ckpt_path", "weights_only", "budget", "fine_tune", "num_probes")  # arguments that are no settings
 
 _HARMLESS_WARNINGS = (
     ".*smaller than the logging interval.*",
@@ -43,7 +46,10 @@ class SaveRunConfig(SaveConfigCallback):
             return
         path = Path(trainer.default_root_dir) / "config.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.parser.dump(self.config, skip_none=False))
+        config = self.config.clone()
+        for name in _COMMANDS_OWN:
+            config.pop(name, None)
+        path.write_text(self.parser.dump(config, skip_none=False))
         for logger in trainer.loggers:
             logger.log_hyperparams({name: self.config.as_dict().get(name) for name in ("model", "data", "trainer")})
 
@@ -63,6 +69,11 @@ class LastCheckpoint(ModelCheckpoint):
 class BETCLI(LightningCLI):
     """LightningCLI with a run folder, and commands that know the results of a run."""
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's and ``export``."""
+        return {**LightningCLI.subcommands(), "export": {"model", "datamodule"}}
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add ``--predictions.path``."""
         parser.add_lightning_class_args(PredictionWriter, "predictions")
@@ -73,6 +84,8 @@ class BETCLI(LightningCLI):
         if config.trainer.default_root_dir is None:
             stem = Path(str(config.config[0])).stem if config.config else "bet"
             config.trainer.default_root_dir = f"runs/{stem}"
+        if self.subcommand == "export":
+            config.trainer.default_root_dir = os.path.join(config.trainer.default_root_dir, EXPORTS)
 
     def before_fit(self) -> None:
         """Move an older run of that name aside, once the data is known to be good."""
@@ -83,6 +96,10 @@ class BETCLI(LightningCLI):
             return
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
+        _move_aside(self._folder)
+
+    def before_export(self) -> None:
+        """Move what an earlier export left aside."""
         _move_aside(self._folder)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
@@ -185,6 +202,7 @@ def main(args: ArgsType = None) -> None:
     try:
         BETCLI(
             model_class=None,
+            trainer_class=Trainer,
             subclass_mode_data=True,
             seed_everything_default=0,
             save_config_callback=SaveRunConfig,

@@ -2,7 +2,8 @@
 
 import pytorch_lightning as pl
 
-from bet_lightning.callbacks.table_search import TableSearch, recommender
+from bet_lightning.callbacks.table_search import TableSearch
+from bet_lightning.callbacks.trials import recommender
 from bet_lightning.search.elastic import elastic_sizes
 
 

@@ -23,11 +23,12 @@ _SMALLEST = {
             "probe_epochs",
             "num_tuned",
             "refit_steps",
+            "max_epochs",
             "min_size",
         )
     },
     **{name: 1 for name in ("num_candidates", "tune_epochs", "num_retrain")},
-    **{name: 1 for name in ("max_epochs", "eval_every_n_epochs", "patience")},
+    **{name: 1 for name in ("eval_every_n_epochs", "patience")},
 }
 
 
@@ -42,6 +43,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise ValueError(f"TableSearch.{name} must be at least {low}, got {settings[name]}")
     if not 0 < settings["probe_user_share"] <= 1:
         raise ValueError(f"TableSearch.probe_user_share must be in (0, 1], got {settings['probe_user_share']}")
+    if settings["max_epochs"] == 0 and (settings["retrain_init"] != "warm" or not settings["pretrained"]):
+        raise ValueError("TableSearch.max_epochs 0 needs a pretrained table and retrain_init warm")
     if settings["min_size"] > 1:
         raise ValueError(f"TableSearch.min_size must be 0 or 1, got {settings['min_size']}")
 

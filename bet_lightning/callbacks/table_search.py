@@ -4,18 +4,19 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
-import torch
 
 from bet_lightning.baselines import SizeRule, UniformSizes
 from bet_lightning.budget import Budget
+from bet_lightning.callbacks.earlier_run import continue_search, load_full_table
 from bet_lightning.callbacks.new_plan import Family, new_plan, new_search, profiles, resolve_caps
 from bet_lightning.callbacks.run_results import keep_result, log_metrics, report_probe
 from bet_lightning.callbacks.settings import PLAN_SETTINGS, SEARCH_SETTINGS, check_names, check_settings
+from bet_lightning.callbacks.trials import begin_trial, dataset_of, recommender, validate_untrained
 from bet_lightning.data import DataSplit
 from bet_lightning.modules import LRSchedule, RecommenderModule
 from bet_lightning.report import define_axes, print_results, report_run
@@ -44,7 +45,8 @@ class TableSearch(pl.Callback):
             for users and one for items.
         basis: ``principal`` turns the pre-trained table's columns so that the first carry most of the scores, which
             stay what they are; ``trained`` leaves them.
-        pretrained: Checkpoint of a full table to use instead of pretraining, as ``full.ckpt`` of an earlier run.
+        pretrained: Checkpoint of an earlier run to go on from instead of pretraining: ``full.ckpt`` is its full
+            table; with ``last.ckpt`` its search goes on too, for these budgets.
         num_iterations: Probes, T.
         num_random: How many of them, the first, are picked at random.
         num_candidates: Candidates an iteration, m.
@@ -62,7 +64,7 @@ class TableSearch(pl.Callback):
         num_retrain: Actions retrained.
         retrain_init: Weights that retraining starts from: ``fresh`` as in the paper, the masked pre-trained ones
             (``warm``), or ``both``, of which the better on validation is the result.
-        max_epochs: Epochs at most of pretraining and of each retraining.
+        max_epochs: Epochs at most of pretraining and of each retraining; 0 only cuts a ``pretrained`` table.
         eval_every_n_epochs: Epochs between validations in pretraining and retraining.
         patience: Validations without a gain that end them.
         min_size: Smallest size of a row: 1, or 0 for backbones that rebuild rows from their neighbours.
@@ -115,12 +117,33 @@ class TableSearch(pl.Callback):
         self.plan: TrainingPlan | None = None
         self.summary: Summary = {}
         self._restored: dict[str, Any] = {}
+        self._earlier_search: Mapping[str, Any] | None = None
         self._epoch_start = 0.0
         self._probe_metrics: dict[str, float] = {}
 
+    def serve(self, budgets: Sequence[Budget], run: str, *, num_probes: int, num_epochs: int) -> None:
+        """Prepare for other budgets of a finished run, whose pre-trained table and search are gone on from.
+
+        Args:
+            budgets: The budgets.
+            run: The run's ``last.ckpt``.
+            num_probes: Probes a budget.
+            num_epochs: Epochs of warm retraining; 0 only cuts the pre-trained table.
+        """
+        self.budgets, self.pretrained, self.rules = list(budgets), run, []
+        self.plan_settings |= {
+            "num_iterations": num_probes * len(self.budgets),
+            "num_tuned": 0,
+            "num_retrain": 1,
+            "retrain_init": "warm",
+            "max_epochs": num_epochs,
+            "eval_every_n_epochs": 1,
+        }
+        self.search_settings |= {"num_random": 0, "selection": "greedy"}
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Resolve the budget on the data; start the first training or continue a restored one."""
-        module, data = recommender(pl_module), _dataset(trainer)
+        module, data = recommender(pl_module), dataset_of(trainer)
         backbone = module.network
         if self.min_size == 0 and not backbone.rebuilds_rows:
             raise ValueError(f"TableSearch.min_size 0 needs a graph backbone, got {type(backbone).__name__}")
@@ -145,13 +168,15 @@ class TableSearch(pl.Callback):
             write_popularity(self.folder, *profiles(data))
         self._begin(trainer, module, self.plan.trial)
         if self.pretrained and self.plan.trial.phase == "pretrain":
-            module.load_network(self.pretrained)
+            self._earlier_search = load_full_table(module.network, self.pretrained)
             self.plan.trial.max_epochs = 0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate what needs no training; choose the epoch's triplets and whether it ends with a validation."""
-        while self._plan.trial.max_epochs == 0:
-            self._validate_untrained(trainer, recommender(pl_module))
+        while self._plan.trial.max_epochs == 0 and not trainer.should_stop:
+            module = recommender(pl_module)
+            validate_untrained(trainer, module, self._plan.trial, self.probe_user_share)
+            self._finish(trainer, module, self._plan.trial)
         trial = self._plan.trial
         # every trial sees the same triplets in the same order, so that only its sizes set it apart from the others
         trainer.train_dataloader.sampler.set_epoch(self.seed * 100_003 + trial.epoch)  # type: ignore[union-attr]
@@ -177,6 +202,8 @@ class TableSearch(pl.Callback):
         """Count the epoch; at a training's end keep its result and begin the next."""
         module, plan = recommender(pl_module), self._plan
         trial = plan.trial
+        if trainer.should_stop and trial.max_epochs == 0:  # the last one needed no training
+            return
         validated = trial.validates_next
         trial.epoch += 1
         trial.seconds += time.monotonic() - self._epoch_start
@@ -209,30 +236,15 @@ class TableSearch(pl.Callback):
         return self.plan.status if self.plan else ""
 
     def _begin(self, trainer: pl.Trainer, module: RecommenderModule, trial: Trial) -> None:
-        """Give the module the weights, sizes, learning rate and a fresh optimiser for a training."""
-        begin = time.monotonic()
-        if trial.start == "warm":
-            module.network.load_state_dict(self._plan.pretrained)
-            module.set_sizes(trial.sizes, trial.cap, self.refit_steps)
-        else:
-            module.network.reset_parameters(torch.Generator().manual_seed(self.seed))
-            module.set_sizes(trial.sizes, trial.cap)
-        module.schedule = self.schedules[trial.start]
-        trainer.strategy.setup_optimizers(trainer)
-        trial.seconds = time.monotonic() - begin
-
-    def _validate_untrained(self, trainer: pl.Trainer, module: RecommenderModule) -> None:
-        """Validate a table as it is: on the probes' users, the full one on all of them too."""
-        trial, users = self._plan.trial, trainer.val_dataloaders
-        begin = time.monotonic()
-        users.share = self.probe_user_share  # type: ignore[union-attr]
-        metrics = probe_metrics = module.evaluate(users)  # type: ignore[arg-type]
-        if not trial.is_probe:
-            users.share = 1.0  # type: ignore[union-attr]
-            metrics = module.evaluate(users)  # type: ignore[arg-type]
-        trial.seconds += time.monotonic() - begin
-        trial.record(metrics, probe_metrics, module.network.state_dict())
-        self._finish(trainer, module, trial)
+        begin_trial(
+            trainer,
+            module,
+            trial,
+            pretrained=self._plan.pretrained,
+            schedules=self.schedules,
+            refit_steps=self.refit_steps,
+            seed=self.seed,
+        )
 
     def _finish(self, trainer: pl.Trainer, module: RecommenderModule, trial: Trial) -> None:
         """Keep what a training gave and begin the next."""
@@ -242,7 +254,10 @@ class TableSearch(pl.Callback):
             if self.basis == "principal":
                 module.network.to_principal_basis()
                 trial.keep_weights(module.network.state_dict())
-            plan.begin_search(self._new_search(module, _dataset(trainer)))
+            search = self._new_search(module, dataset_of(trainer))
+            if self._earlier_search and self.pretrained:
+                continue_search(search, self._earlier_search, self.pretrained)
+            plan.begin_search(search)
         if not trial.is_probe:
             module.network.load_state_dict(trial.best_weights)
             keep_result(trainer, self.summary, plan, module.network.row_width)
@@ -280,19 +295,3 @@ class TableSearch(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a checkpoint's state until the data is known."""
         self._restored = state_dict
-
-
-def recommender(module: pl.LightningModule) -> RecommenderModule:
-    """The module as what ``TableSearch`` trains.
-
-    Raises:
-        TypeError: If it is another.
-    """
-    if not isinstance(module, RecommenderModule):
-        raise TypeError(f"TableSearch trains a RecommenderModule, got {type(module).__name__}")
-    return module
-
-
-def _dataset(trainer: pl.Trainer) -> DataSplit:
-    dataset: DataSplit = trainer.datamodule.dataset  # type: ignore[attr-defined]
-    return dataset

@@ -1,6 +1,5 @@
 """The LightningModule around a recommender backbone with a masked embedding table."""
 
-import pickle
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -97,22 +96,6 @@ class RecommenderModule(pl.LightningModule):
         """Build the backbone from the data module's training interactions, once."""
         if self.backbone is None:
             self.build(self.trainer.datamodule.dataset.train)  # type: ignore[attr-defined]
-
-    def load_network(self, path: str) -> None:
-        """Take the backbone's weights and sizes from a checkpoint.
-
-        Args:
-            path: A checkpoint of this module with the same backbone and data.
-
-        Raises:
-            ValueError: If the file is not such a checkpoint.
-        """
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-            weights = {name.removeprefix("backbone."): value for name, value in state.items()}
-            self.network.load_state_dict(weights)
-        except (OSError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{path}: not a checkpoint of this backbone on this data ({error})") from None
 
     def set_sizes(self, sizes: Tensor, cap: int, refit_steps: int | None = None) -> None:
         """Let sizes enter the embedding: the one place where a budget is enforced on a model.

@@ -132,7 +132,7 @@ class TrainingPlan:
 
     def _next(self) -> Trial | None:
         search = self.search
-        if search and len(search.probed) < self.num_iterations:
+        if search and len(self.records) < self.num_iterations:
             self.proposal = search.propose()
             return self._probe("probe", self.proposal.action, self.probe_epochs)
         self.proposal = None

@@ -102,13 +102,15 @@ class BudgetedSearch:
         self.sampler_generator = torch.Generator().manual_seed(seed + 1)
         self.selection_generator = torch.Generator().manual_seed(seed + 2)
         self.probed: list[tuple[Proposal, float]] = []
+        self.num_earlier = 0  # of them, those that were measured for earlier budgets
 
     def propose(self) -> Proposal:
         """Draw candidates, rank them and choose the one to probe."""
         iteration = len(self.probed)
-        sampler = self.samplers[iteration % len(self.samplers)]
-        exploring = iteration < self.num_random
-        turn = (iteration - self.num_random) // len(self.samplers)  # each budget goes through all strategies
+        own = iteration - self.num_earlier
+        sampler = self.samplers[own % len(self.samplers)]
+        exploring = own < self.num_random
+        turn = (own - self.num_random) // len(self.samplers)  # each budget goes through all strategies
         strategy = "random" if exploring else strategy_at(turn, self.selection)
         best = [] if exploring else [proposal.action for proposal, _ in self.best(1, sampler.cap)]
         candidates = sampler.sample(self.num_candidates, self.sampler_generator, *best)
@@ -139,14 +141,22 @@ class BudgetedSearch:
         return float(loss.detach())
 
     def best(self, count: int, cap: int) -> list[tuple[Proposal, float]]:
-        """The pairs of highest fitness among those that spend a cap, best first."""
-        pairs = [pair for pair in self.probed if pair[0].action.params == cap]
+        """The pairs of highest fitness, best first, among those that spend a cap or else the one nearest to it."""
+        distances = [abs(proposal.action.params - cap) for proposal, _ in self.probed]
+        nearest = min(distances, default=0)
+        pairs = [pair for pair, distance in zip(self.probed, distances, strict=True) if distance == nearest]
         return sorted(pairs, key=lambda pair: -pair[1])[:count]
+
+    def go_on_from(self, state: Mapping[str, Any]) -> None:
+        """Take over what an earlier search of the same family measured and learned, whatever its budgets were."""
+        self.load_state_dict(state)
+        self.num_earlier = len(self.probed)
 
     def state_dict(self) -> dict[str, Any]:
         """Population, predictor, optimiser and generators, as tensors and plain values."""
         return {
             "probed": [(proposal.state_dict(), fitness) for proposal, fitness in self.probed],
+            "num_earlier": self.num_earlier,
             "predictor": self.predictor.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
@@ -157,6 +167,7 @@ class BudgetedSearch:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state_dict``."""
         self.probed = [(Proposal.from_state(values), fitness) for values, fitness in state["probed"]]
+        self.num_earlier = state["num_earlier"]
         self.predictor.load_state_dict(state["predictor"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])

@@ -26,6 +26,7 @@ BUDGET = Budget(keep_ratio=0.25)
         ({"patience": 0}, "TableSearch.patience must be at least 1, got 0"),
         ({"probe_user_share": 0.0}, r"TableSearch.probe_user_share must be in \(0, 1\], got 0.0"),
         ({"min_size": 2}, "TableSearch.min_size must be 0 or 1, got 2"),
+        ({"max_epochs": 0}, "TableSearch.max_epochs 0 needs a pretrained table and retrain_init warm"),
         ({"rivals": [UniformSizes(), UniformSizes()]}, "rivals need different names"),
         ({"rivals": [PopularitySizes(name="bet")]}, "not full, bet, best, last"),
         ({"rivals": [PopularitySizes(name="mine_warm")]}, r"not .* \*_fresh, \*_warm or \*@\*, got"),
@@ -144,6 +145,34 @@ def test_pretraining_is_taken_from_an_earlier_run(finished_run: Path, tmp_path: 
     assert (after["name"], after["epochs"]) == ("full", 0)
     assert after["valid"] == pytest.approx(before["valid"], rel=1e-6)
     assert len(read_records(tmp_path / "run" / "actions.jsonl")) == 1
+
+
+def test_a_finished_run_serves_other_budgets_without_training(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"family": "spectral", "probe_epochs": 0, "retrain_init": "warm", "num_retrain": 1}
+    main(["fit", "--config", str(write_config(tmp_path, "run", **settings))])
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    budgets = [{"keep_ratio": share} for share in (0.2, 0.3, 0.4)]
+    settings |= {"budget": budgets, "pretrained": str(last), "num_iterations": 6, "max_epochs": 0, "rivals": []}
+    main(["fit", "--config", str(write_config(tmp_path, "others", **settings))])
+    before, after = (read_records(tmp_path / name / "actions.jsonl") for name in ("run", "others"))
+    assert [record["iteration"] for record in after] == list(range(len(before), len(before) + 6))
+    assert [record["params"] for record in after] == [336, 504, 672] * 2
+    full, *results = read_summary(tmp_path / "others")["results"]
+    assert full["valid"] == pytest.approx(read_summary(tmp_path / "run")["results"][0]["valid"], rel=1e-6)
+    assert [result["epochs"] for result in results] == [0] * 3
+    for result in results:
+        fitness = [record["fitness"] for record in after if record["params"] == result["params"]]
+        assert quality(result["valid"]) / quality(full["valid"]) == pytest.approx(max(fitness), rel=1e-6)
+
+
+def test_refuses_to_go_on_from_a_search_of_another_family(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = finished_run / "checkpoints" / "last.ckpt"
+    config = write_config(tmp_path, "run", family="spectral", pretrained=str(last))
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--config", str(config)])
+    assert f"{last}: its search was of another family or data" in capsys.readouterr().err
 
 
 def test_refuses_a_foreign_pretrained_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
