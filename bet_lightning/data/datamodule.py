@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,8 @@ class InteractionDataModule(pl.LightningDataModule):
         min_rating: keep own rows with at least this rating; by default all.
         ratios: shares of train, valid and test for the splits `ratio` and `temporal`.
         valid_ratio: share of the training part that the split `official` validates on.
+        train_on_valid: train on the validation pairs too, for a last training whose epochs are known from an earlier
+            run; validation then ranks pairs that were trained on, and says nothing.
         batch_size: triplets a training batch.
         eval_batch_size: users a batch of validation, test and prediction at most: fewer where the scores of a batch
             would take more than 256 MiB. The metrics do not depend on it.
@@ -73,6 +76,7 @@ class InteractionDataModule(pl.LightningDataModule):
         min_rating: float | None = None,
         ratios: tuple[float, float, float] = (0.8, 0.1, 0.1),
         valid_ratio: float = 0.1,
+        train_on_valid: bool = False,
         batch_size: int = 4096,
         eval_batch_size: int = 1024,
         seed: int = 0,
@@ -93,6 +97,7 @@ class InteractionDataModule(pl.LightningDataModule):
         self.min_rating = min_rating
         self.ratios = ratios
         self.valid_ratio = valid_ratio
+        self.train_on_valid = train_on_valid
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.seed = seed
@@ -152,6 +157,9 @@ class InteractionDataModule(pl.LightningDataModule):
                 raise ValueError(f"data.split {self.split} of {self.name} leaves nothing to {purpose} on")
         targets = {"valid": split.valid, "test": split.test}
         self.num_skipped = {part: int((csr.degrees() == 0).sum()) for part, csr in targets.items()}
+        self._seen_at_validation = split.train
+        if self.train_on_valid:
+            split = replace(split, train=split.train.union(split.valid))
         self._dataset = split
         _logger.info("split %s of %s; hash %s", self.split, split.describe(), split.hash)
 
@@ -162,7 +170,7 @@ class InteractionDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> RankingLoader:
         """Users with validation targets, in an order drawn from the seed; their training items are seen."""
-        loader = self._ranking_loader(self.dataset.train, self.dataset.valid)
+        loader = self._ranking_loader(self._seen_at_validation, self.dataset.valid)
         loader.users = np.random.default_rng(self.seed).permutation(loader.users)  # any share of them is a sample
         return loader
 

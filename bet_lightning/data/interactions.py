@@ -93,7 +93,7 @@ class DataSplit:
         name: name of the data set.
         train: training pairs, users x items.
         valid: validation pairs, same shape.
-        test: test pairs, same shape. No pair is in two of the three.
+        test: test pairs, same shape. No pair is in two of the three, unless validation pairs are trained on.
         user_ids: the original user ids, int64 or object (str) of shape `(num_users,)`.
         item_ids: the original item ids, int64 or object (str) of shape `(num_items,)`.
         duplicates: how many repeated pairs were merged.

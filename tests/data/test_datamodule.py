@@ -39,6 +39,15 @@ def pairs_of(csr, users):
     return {pair for pair in pairs if users[pair[0]]}
 
 
+def test_validation_pairs_given_back_to_training():
+    usual, data = prepared(**SMALL), prepared(**SMALL, train_on_valid=True)
+    known = usual.dataset.train.union(usual.dataset.valid)
+    assert sum(len(batch.users) for batch in data.train_dataloader()) == known.nnz == data.dataset.train.nnz
+    assert data.dataset.hash != usual.dataset.hash
+    for loader in ("val_dataloader", "test_dataloader"):
+        assert seen_and_targets(getattr(data, loader)()) == seen_and_targets(getattr(usual, loader)())
+
+
 def test_loaders_of_the_synthetic_set():
     data = prepared(**SMALL, batch_size=64, eval_batch_size=7)
     split = data.dataset
