@@ -125,6 +125,19 @@ class Backbone(nn.Module, ABC):
             ``(num_rows, row_width)`` float32, in the order in which sizes grow.
         """
 
+    def gains(self, cap: int, min_size: int, refit_steps: int) -> Tensor:
+        """Return what each parameter is worth when sizes are chosen: its energy, unless a backbone knows better.
+
+        Args:
+            cap: About how many parameters will be kept.
+            min_size: Smallest size of a row.
+            refit_steps: Steps that :meth:`cut` will take.
+
+        Returns:
+            ``(num_rows, row_width)`` float32, in the order in which sizes grow.
+        """
+        return self.energy()
+
     def item_rows(self, items: Tensor) -> Tensor:
         """Return the table rows of items: they come after the users'."""
         return items + self.num_users

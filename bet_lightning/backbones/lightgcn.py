@@ -7,11 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bet_lightning.backbones.conjugate_gradients import conjugate_gradients
 from bet_lightning.backbones.dot import DotProductBackbone
 from bet_lightning.backbones.dot_products import squared_norms
 from bet_lightning.backbones.graph import Edges, NormalizedGraph
 from bet_lightning.backbones.initialization import fill_normal
+from bet_lightning.backbones.pursuit import TablePursuit
 
 
 class LightGCN(DotProductBackbone):
@@ -59,21 +59,20 @@ class LightGCN(DotProductBackbone):
     def cut(self, sizes: Tensor, steps: int) -> None:
         r"""Set the sizes and fit what is kept to the final vectors of the full table: see :meth:`Backbone.cut`.
 
-        With M the mask and P the propagation, conjugate gradients for :math:`\min_E \|P (E \odot M) - P E_0\|^2`,
-        each column apart: a row of few parameters is rebuilt by neighbours that have more.
+        A row of few parameters is rebuilt by neighbours that have more.
         """
         full = self.table().weight.clone()
         super().cut(sizes, steps)
-        if not steps:
-            return
-        table = self.table()
-        kept = torch.arange(self.max_size, device=full.device) < table.sizes.unsqueeze(1)
-        start = full * kept
-        missing = self._twice(full - start).mul_(kept)  # P is symmetric
-        table.weight.copy_(start.add_(conjugate_gradients(lambda x: self._twice(x).mul_(kept), missing, steps)))
+        if steps:
+            self.table().weight.copy_(TablePursuit(full, self.propagate).fit(self.table().sizes, full, steps))
 
-    def _twice(self, ego: Tensor) -> Tensor:
-        return self.propagate(self.propagate(ego))
+    @torch.no_grad()
+    def gains(self, cap: int, min_size: int, refit_steps: int) -> Tensor:
+        """Return what parameters are worth where cut tables are fitted anew: see :meth:`Backbone.gains`."""
+        if not refit_steps:
+            return super().gains(cap, min_size, refit_steps)
+        self.check_full()
+        return TablePursuit(self.table().weight, self.propagate).gains(cap, min_size)
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return final vectors and squared norms of ``rows``; the last layer is computed for these rows alone."""

@@ -41,6 +41,7 @@ def new_search(
     caps: Sequence[int],
     min_size: int,
     realization: Realization,
+    refit_steps: int,
     **settings: Any,
 ) -> BudgetedSearch:
     """Build sampler, predictor and search for a pre-trained backbone.
@@ -52,6 +53,7 @@ def new_search(
         caps: The budgets in parameters.
         min_size: Smallest size of a row.
         realization: How the paper's candidates follow from a distribution.
+        refit_steps: Steps by which cut tables make up for what is cut.
         settings: Further keyword arguments of ``BudgetedSearch``.
     """
     width = network.row_width
@@ -60,8 +62,8 @@ def new_search(
         return BudgetedSearch(bounded, FitnessPredictor(*profiles(data), width), **settings)
     frequency = torch.cat(_frequencies(data))
     uniform = family == "uniform"
-    energy = _flat_energy(frequency, width) if uniform else network.energy()
-    spectrum = Spectrum(energy, frequency, data.num_users)
+    gains = _flat_gains(frequency, width) if uniform else network.gains(caps[0], min_size, refit_steps)
+    spectrum = Spectrum(gains, frequency, data.num_users)
     first = SpectralSampler(spectrum, caps[0], min_size, max_exponent=0.0 if uniform else 2.0, name=family)
     users, items = first.tails
     samplers = [first.with_cap(cap) for cap in caps]
@@ -121,6 +123,6 @@ def _frequencies(data: DataSplit) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(data.user_frequency), torch.from_numpy(data.item_frequency)
 
 
-def _flat_energy(frequency: Tensor, width: int) -> Tensor:
+def _flat_gains(frequency: Tensor, width: int) -> Tensor:
     """Gains that fill column after column, within one by popularity: equal sizes on each side."""
     return torch.arange(width, 0, -1) + frequency[:, None] / (2 * frequency.max().clamp(min=1))

@@ -1,0 +1,100 @@
+"""Least squares towards a full table's final vectors: what kept parameters can make up for, and which to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bet_lightning.backbones.conjugate_gradients import conjugate_gradients
+from bet_lightning.gains import pool_decreasing, top_sizes
+
+Propagate = Callable[[Tensor], Tensor]
+
+_ROUNDS = 8  # of growing
+_STEPS = 6  # of conjugate gradients between them
+_PROBES = 32  # random signs that measure the curvature
+
+
+class TablePursuit:
+    r"""The problem :math:`\min_E \|P (E \odot M) - P E_0\|^2` for masks M of prefixes, P being symmetric and linear.
+
+    Args:
+        full: ``(num_rows, d)`` the full table :math:`E_0`.
+        propagate: :math:`P`, of every column alike, apart from the others; returns a new tensor.
+    """
+
+    def __init__(self, full: Tensor, propagate: Propagate) -> None:
+        self.full, self.propagate = full, propagate
+
+    def kept(self, sizes: Tensor) -> Tensor:
+        """The mask of sizes: ``(num_rows, d)`` bool."""
+        return torch.arange(self.full.shape[1], device=sizes.device) < sizes.unsqueeze(1)
+
+    def fit(self, sizes: Tensor, start: Tensor, steps: int) -> Tensor:
+        """Conjugate gradients from a start.
+
+        Args:
+            sizes: ``(num_rows,)`` integers.
+            start: ``(num_rows, d)``; what the mask leaves out is ignored.
+            steps: Steps, two propagations each.
+
+        Returns:
+            ``(num_rows, d)``, zero outside of the mask.
+        """
+        kept = self.kept(sizes)
+        start = start * kept
+        missing = self._twice(self.full - start).mul_(kept)  # P is symmetric
+        return start.add_(conjugate_gradients(lambda x: self._twice(x).mul_(kept), missing, steps))
+
+    def gains(self, cap: int, min_size: int) -> Tensor:
+        r"""What each parameter is worth once the others are fitted: matching pursuit up to a budget.
+
+        Sizes start at the smallest and grow in rounds, each time where one more parameter brings most: with the
+        residual :math:`R = P E_0 - P E`, the objective falls by :math:`(P R)_{nj}^2 / \|P_{n}\|^2`. Rows that others
+        rebuild bring little. In the end kept parameters count by what it costs to drop them,
+        :math:`E_{nj}^2 \|P_{n}\|^2`.
+
+        Args:
+            cap: The sum of sizes up to which they grow.
+            min_size: Smallest size of a row.
+
+        Returns:
+            ``(num_rows, d)`` float32.
+        """
+        sizes, table = self.grow(cap, min_size)
+        return torch.where(self.kept(sizes), table.square() * self.curvature, self._brought(table)).float()
+
+    def grow(self, cap: int, min_size: int) -> tuple[Tensor, Tensor]:
+        """Sizes ``(num_rows,)`` int64 that sum to at most the cap, and the table ``(num_rows, d)`` fitted to them."""
+        num_rows, width = self.full.shape
+        sizes = torch.full((num_rows,), min_size, device=self.full.device)
+        table, even = self.full, np.ones(num_rows, np.float32)
+        columns = torch.arange(width, device=self.full.device)
+        for part in range(_ROUNDS):
+            table = self.fit(sizes, table, _STEPS)
+            brought = self._brought(table)
+            places = sizes.unsqueeze(1) + columns
+            following = brought.gather(1, places.clamp(max=width - 1)) * (places < width)
+            left = cap - int(sizes.sum())
+            pooled = pool_decreasing(following.cpu()).numpy()
+            more = top_sizes(pooled, even, left // (_ROUNDS - part), min_size=0, max_size=width)
+            sizes = torch.minimum(sizes + torch.from_numpy(more).to(sizes.device), torch.tensor(width))
+        return sizes, self.fit(sizes, table, _STEPS)
+
+    def _brought(self, table: Tensor) -> Tensor:
+        """What one more parameter brings, ``(num_rows, d)``."""
+        return self._twice(self.full - table).square_().div_(self.curvature)
+
+    def _twice(self, table: Tensor) -> Tensor:
+        return self.propagate(self.propagate(table))
+
+    @cached_property
+    def curvature(self) -> Tensor:
+        r"""Squared norms of P's columns, ``(num_rows, 1)``: :math:`\mathrm{mean}_v (P v)^2` over random signs v."""
+        shape = (self.full.shape[0], _PROBES)
+        signs = torch.randint(0, 2, shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        return self.propagate(signs.to(self.full)).square_().mean(1, keepdim=True)

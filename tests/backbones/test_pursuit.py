@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from bet_lightning.backbones.pursuit import TablePursuit
+from bet_lightning.gains import pool_decreasing, top_sizes
+
+NUM_ROWS, WIDTH = 40, 5
+
+
+def make_matrix() -> Tensor:
+    """A symmetric positive definite propagation that rebuilds some rows from others."""
+    generator = torch.Generator().manual_seed(0)
+    links = (torch.rand(NUM_ROWS, NUM_ROWS, generator=generator) < 0.1).double()
+    links = (links + links.T).clamp(max=1) / 8
+    return torch.eye(NUM_ROWS, dtype=torch.float64) + links + links @ links
+
+
+def make_pursuit() -> TablePursuit:
+    matrix = make_matrix()
+    scales = torch.logspace(0, -1, WIDTH, dtype=torch.float64)  # like a principal basis
+    full = torch.randn(NUM_ROWS, WIDTH, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * scales
+    return TablePursuit(full, lambda table: matrix @ table)
+
+
+def missing(pursuit: TablePursuit, table: Tensor) -> float:
+    return float(pursuit.propagate(pursuit.full - table).square().sum())
+
+
+def test_fit_is_the_least_squares_solution() -> None:
+    pursuit = make_pursuit()
+    sizes = torch.arange(NUM_ROWS) % (WIDTH + 1)
+    fitted = pursuit.fit(sizes, pursuit.full, steps=200)
+    kept, matrix = pursuit.kept(sizes), make_matrix()
+    for column in range(WIDTH):
+        rows = kept[:, column].nonzero().squeeze(1)
+        exact = torch.linalg.lstsq(matrix[:, rows], matrix @ pursuit.full[:, column, None]).solution
+        torch.testing.assert_close(fitted[rows, column, None], exact, rtol=1e-6, atol=1e-8)
+    assert not fitted[~kept].any()
+
+
+def test_gains_are_what_single_parameters_bring_and_cost() -> None:
+    pursuit, cap = make_pursuit(), 90
+    pursuit.curvature = make_matrix().square().sum(0).unsqueeze(1)  # exact, where random signs only estimate it
+    gains = pursuit.gains(cap, min_size=1)
+    assert gains.shape == pursuit.full.shape and bool((gains >= 0).all())
+    sizes, table = pursuit.grow(cap, min_size=1)
+    assert cap - NUM_ROWS < int(sizes.sum()) <= cap and int(sizes.min()) >= 1
+    before = missing(pursuit, table)
+    for row, column in ((0, 0), (3, 1), (7, WIDTH - 1), (20, 2)):
+        changed = table.clone()
+        if column < int(sizes[row]):
+            changed[row, column] = 0
+            assert missing(pursuit, changed) - before == pytest.approx(float(gains[row, column]), rel=0.02, abs=1e-4)
+        else:
+            direction = make_matrix()[:, row]
+            rest = pursuit.propagate(pursuit.full - table)[:, column]
+            best = float((direction @ rest) ** 2 / (direction @ direction))  # the fall at the best value
+            assert best == pytest.approx(float(gains[row, column]), rel=1e-6)
+
+
+def test_random_signs_estimate_the_curvature() -> None:
+    exact = make_matrix().square().sum(0)
+    assert float((make_pursuit().curvature.squeeze(1) / exact - 1).abs().mean()) < 0.2
+
+
+def test_sizes_of_the_pursuit_rebuild_more_than_those_of_single_rows() -> None:
+    pursuit, cap = make_pursuit(), 80
+    left = []
+    for gains in (pursuit.gains(cap, min_size=1), pursuit.propagate(pursuit.full).square()):
+        pooled = pool_decreasing(gains).numpy()
+        sizes = torch.from_numpy(top_sizes(pooled, pooled[:, 0] * 0 + 1, cap, min_size=1, max_size=WIDTH))
+        left.append(missing(pursuit, pursuit.fit(sizes, pursuit.full, steps=50)))
+    assert left[0] < left[1]
