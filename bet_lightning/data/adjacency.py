@@ -13,13 +13,14 @@ from bet_lightning.data.encoding import RawTable
 _MAX_DIGITS = 18  # fits int64
 
 
-def read_adjacency(path: Path) -> RawTable:
+def read_adjacency(path: Path, ordered: bool = False) -> RawTable:
     """Read an adjacency list.
 
     A user may have no items, or several lines; blank lines are skipped.
 
     Args:
         path: an existing file.
+        ordered: whether users' items are listed in the order of time: then an item's place in the file is its time.
 
     Raises:
         ValueError: If an id is not a non-negative integer, or the file holds no interactions.
@@ -39,7 +40,8 @@ def read_adjacency(path: Path) -> RawTable:
     if not counts.sum():
         raise ValueError(f"{path}: the file is empty, expected lines 'user item item ...'")
     users = np.repeat(listed_users, counts)
-    return RawTable(path, users, values[~is_user], None, listed_users, row_numbers=True)
+    times = np.arange(len(users), dtype=np.float64) if ordered else None
+    return RawTable(path, users, values[~is_user], times, listed_users, row_numbers=True)
 
 
 def _check_tokens(

@@ -14,7 +14,7 @@ from bet_lightning.data.catalog import check_statistics, find_dataset, find_entr
 from bet_lightning.data.interactions import Csr, DataSplit, Interactions
 from bet_lightning.data.ranking_batches import RankingLoader
 from bet_lightning.data.readers import encode_interactions, read_interactions
-from bet_lightning.data.splits import SplitName, check_split_arguments, split_interactions
+from bet_lightning.data.splits import SplitName, ValidChoice, check_split_arguments, split_interactions
 from bet_lightning.data.synthetic import make_synthetic
 from bet_lightning.data.triplets import TripletLoader, TripletSampler
 
@@ -43,6 +43,8 @@ class InteractionDataModule(pl.LightningDataModule):
         min_rating: keep own rows with at least this rating; by default all.
         ratios: shares of train, valid and test for the splits `ratio` and `temporal`.
         valid_ratio: share of the training part that the split `official` validates on.
+        valid_choice: whether those are every user's pairs at `random`, or the `last` by time (in adjacency lists,
+            by their place): where the test part is the future, only the last resemble it.
         train_on_valid: train on the validation pairs too, for a last training whose epochs are known from an earlier
             run; validation then ranks pairs that were trained on, and says nothing.
         batch_size: triplets a training batch.
@@ -76,6 +78,7 @@ class InteractionDataModule(pl.LightningDataModule):
         min_rating: float | None = None,
         ratios: tuple[float, float, float] = (0.8, 0.1, 0.1),
         valid_ratio: float = 0.1,
+        valid_choice: ValidChoice = "random",
         train_on_valid: bool = False,
         batch_size: int = 4096,
         eval_batch_size: int = 1024,
@@ -97,6 +100,7 @@ class InteractionDataModule(pl.LightningDataModule):
         self.min_rating = min_rating
         self.ratios = ratios
         self.valid_ratio = valid_ratio
+        self.valid_choice = valid_choice
         self.train_on_valid = train_on_valid
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
@@ -104,7 +108,7 @@ class InteractionDataModule(pl.LightningDataModule):
         self.synthetic_users = synthetic_users
         self.synthetic_items = synthetic_items
         self.synthetic_interactions = synthetic_interactions
-        check_split_arguments(self.split, seed, ratios, valid_ratio)
+        check_split_arguments(self.split, seed, ratios, valid_ratio, valid_choice)
         for flag in ("batch_size", "eval_batch_size"):
             if getattr(self, flag) < 1:
                 raise ValueError(f"data.{flag} must be at least 1, got {getattr(self, flag)}")
@@ -151,6 +155,7 @@ class InteractionDataModule(pl.LightningDataModule):
             seed=self.seed,
             ratios=self.ratios,
             valid_ratio=self.valid_ratio,
+            valid_choice=self.valid_choice,
         )
         for part, purpose in ((split.train, "train"), (split.valid, "validate")):
             if not part.nnz:
@@ -219,6 +224,7 @@ class InteractionDataModule(pl.LightningDataModule):
                 rating_column=self.rating_column,
                 time_column=self.time_column,
                 min_rating=self.min_rating,
+                ordered=self.valid_choice == "last",
             )
             for path in paths.values()
         ]

@@ -21,6 +21,7 @@ def read_interactions(
     rating_column: str | None = None,
     time_column: str | None = None,
     min_rating: float | None = None,
+    ordered: bool = False,
 ) -> RawTable:
     """Read the interactions of one file.
 
@@ -32,6 +33,7 @@ def read_interactions(
         rating_column: likewise, `rating`, `score` or `stars`; read only if `min_rating` is given.
         time_column: likewise, `timestamp`, `time`, `date` or `ts`; numbers or dates; optional.
         min_rating: keep the rows with at least this rating; by default all.
+        ordered: whether an adjacency list has users' items in the order of time.
 
     Returns:
         The pairs with their ids as in the file. Integer ids are int64, all others str.
@@ -60,4 +62,4 @@ def read_interactions(
     unusable = next((flag for flag, value in given.items() if value is not None), None)
     if unusable is not None:
         raise ValueError(f"{path}: data.{unusable} {given[unusable]!r} is of no use: .txt has no columns")
-    return read_adjacency(path)
+    return read_adjacency(path, ordered)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from bet_lightning.data.interactions import DataSplit, Interactions
 
 SplitName = Literal["paper", "official", "ratio", "temporal", "leave_one_out", "given"]
+ValidChoice = Literal["random", "last"]
 Ratios = tuple[float, float, float]
 
 PAPER_RATIOS: Ratios = (0.5, 0.25, 0.25)  # BET, experimental settings
@@ -25,6 +26,7 @@ def split_interactions(
     seed: int = 0,
     ratios: Ratios = (0.8, 0.1, 0.1),
     valid_ratio: float = 0.1,
+    valid_choice: ValidChoice = "random",
 ) -> DataSplit:
     """Split interactions; every user with interactions keeps at least one for training.
 
@@ -42,14 +44,15 @@ def split_interactions(
         seed: seed of the random choices, not negative.
         ratios: shares of train, valid and test.
         valid_ratio: share of the train part that `official` validates on, but at least one pair of two.
+        valid_choice: whether that share is every user's pairs at `random`, or the `last` by time.
 
     Raises:
         ValueError: If an argument is out of range, or the data lack a part or the times that the split needs.
     """
-    check_split_arguments(split, seed, ratios, valid_ratio)
+    check_split_arguments(split, seed, ratios, valid_ratio, valid_choice)
     parts = {"train": data} if isinstance(data, Interactions) else dict(data)
     if split in ("official", "given"):
-        return _split_parts(parts, split, name, seed, valid_ratio)
+        return _split_parts(parts, split, name, seed, valid_ratio, valid_choice)
 
     merged = Interactions.merge(list(parts.values()))
     if split == "temporal" and merged.times is None:
@@ -66,7 +69,7 @@ def split_interactions(
     return _label_split(merged, label, name)
 
 
-def check_split_arguments(split: str, seed: int, ratios: Ratios, valid_ratio: float) -> None:
+def check_split_arguments(split: str, seed: int, ratios: Ratios, valid_ratio: float, valid_choice: str) -> None:
     """Raise ValueError, with the flag's name, for an argument of `split_interactions` out of range."""
     if split not in get_args(SplitName):
         raise ValueError(f"data.split must be one of {', '.join(get_args(SplitName))}, got {split!r}")
@@ -76,10 +79,19 @@ def check_split_arguments(split: str, seed: int, ratios: Ratios, valid_ratio: fl
         raise ValueError(f"data.ratios must be three shares that sum to 1 (train, valid > 0), got {ratios}")
     if not 0 < valid_ratio < 1:
         raise ValueError(f"data.valid_ratio must be in (0, 1), got {valid_ratio}")
+    if valid_choice not in get_args(ValidChoice):
+        raise ValueError(f"data.valid_choice must be one of {', '.join(get_args(ValidChoice))}, got {valid_choice!r}")
+    if valid_choice == "last" and split != "official":
+        raise ValueError(f"data.valid_choice last goes with data.split official only, got {split}")
 
 
 def _split_parts(
-    parts: Mapping[str, Interactions], split: SplitName, name: str, seed: int, valid_ratio: float
+    parts: Mapping[str, Interactions],
+    split: SplitName,
+    name: str,
+    seed: int,
+    valid_ratio: float,
+    valid_choice: ValidChoice,
 ) -> DataSplit:
     """Splits that keep the given test part."""
     needed, unwanted = ({"train", "test"}, {"valid"}) if split == "official" else ({"train", "valid"}, set())
@@ -90,7 +102,10 @@ def _split_parts(
 
     source = parts["train"]
     if split == "official":
-        rank, count = _rank_within_user(source, _generator(seed, split), None)
+        if valid_choice == "last" and source.times is None:
+            raise ValueError(f"data.valid_choice last needs times, and {name} has none")
+        times = source.times if valid_choice == "last" else None
+        rank, count = _rank_within_user(source, _generator(seed, split), times)
         num_valid = np.minimum(np.maximum(_round(valid_ratio * count), 1), count - 1)
         carved = rank >= count - num_valid
         train, valid = source.to_csr(~carved), source.to_csr(carved)

@@ -39,6 +39,18 @@ def pairs_of(csr, users):
     return {pair for pair in pairs if users[pair[0]]}
 
 
+def test_last_pairs_of_adjacency_lists_for_validation(tmp_path):
+    (tmp_path / "train.txt").write_text("0 5 3 4 1 0 2\n1 2 1\n1 0 4\n2 3\n")
+    (tmp_path / "test.txt").write_text("0 6\n")
+    paths = {f"{part}_path": str(tmp_path / f"{part}.txt") for part in ("train", "test")}
+    split = prepared(**paths, valid_ratio=0.34, valid_choice="last").dataset
+    assert sorted(zip(split.valid.rows().tolist(), split.valid.indices.tolist(), strict=True)) == [
+        (0, 0),
+        (0, 2),
+        (1, 4),
+    ]
+
+
 def test_validation_pairs_given_back_to_training():
     usual, data = prepared(**SMALL), prepared(**SMALL, train_on_valid=True)
     known = usual.dataset.train.union(usual.dataset.valid)

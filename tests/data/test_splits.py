@@ -49,6 +49,14 @@ def test_merging_splits_are_disjoint_complete_and_seeded(pairs, split, seed):
     assert result.hash == shuffled.hash
 
 
+def test_official_carves_the_last_pairs():
+    times = [7, 3, 9, 1, 8, 2, 6, 4, 5, 0]
+    parts = {"train": make(sorted(grown(10)), times), "test": make({(1, 0)})}
+    result = split_interactions(parts, "official", name="x", valid_ratio=0.3, valid_choice="last")
+    assert pairs_of(result.valid) == {(0, 0), (0, 2), (0, 4)}
+    assert result.train.nnz == 7
+
+
 @given(pair_sets, pair_sets, st.floats(0.01, 0.9))
 def test_official_carves_validation_from_train(train, test, valid_ratio):
     parts = {"train": make(train), "test": make(test)}
@@ -149,6 +157,9 @@ def test_paper_merges_all_parts():
             r"data.valid_ratio must be in \(0, 1\), got nan",
         ),
         ("train", "temporal", {}, "data.split temporal needs times, and toy has none"),
+        ("train test", "official", {"valid_choice": "last"}, "data.valid_choice last needs times, and toy has none"),
+        ("train", "ratio", {"valid_choice": "last"}, "data.valid_choice last goes with data.split official only"),
+        ("train", "official", {"valid_choice": "late"}, "data.valid_choice must be one of random, last, got 'late'"),
         ("train", "official", {}, "data.split official needs a test file, and toy has train"),
         ("train test", "given", {}, "data.split given needs a valid file, and toy has train, test"),
         ("train valid test", "official", {}, "data.split official makes its own valid part, and toy has one"),
