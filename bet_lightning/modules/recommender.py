@@ -140,9 +140,7 @@ class RecommenderModule(pl.LightningModule):
         Tables are encoded once an evaluation: at its first batch, and forgotten at its end.
         """
         if self.encoded is None:
-            self.encoded = self.network.encode()
-            if self.softmax:
-                self.encoded = self.softmax.rescale(self.encoded)
+            self.encoded = self.softmax.encode(self.network) if self.softmax else self.network.encode()
         scores = self.network.score(self.encoded, batch.users)
         values, items = top_k_items(scores, batch.seen_rows, batch.seen_items, k)
         return TopItems(batch.users, items, values)

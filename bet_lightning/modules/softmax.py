@@ -21,13 +21,20 @@ class SampledSoftmax:
     user they were drawn for. One of them may be an item of another user's; at a thousand out of tens of thousands of
     items this is rare, and it is not corrected.
 
-    Cosines do not see norms, which then follow from initial values, popularity and the graph. For ranking they say too
-    much: an item's final vector is divided by :math:`\|z_i\|^{1 - p}`, p being ``norm_power``.
+    Cosines do not see norms, which then follow from initial values, popularity, the graph and sizes, and within
+    :math:`\pm 1 / \tau` they cannot say how popular an item is. Items are therefore ranked by
+
+    .. math::
+        \cos(z_u, z_i) \, \|z_i\|^p \, f_i^q
+
+    f being its training interactions, p ``norm_power`` and q ``popularity_power``.
 
     Args:
         num_negatives: Negatives a batch.
         temperature: :math:`\tau`.
-        norm_power: Power of an item's norm in its scores: 1 ranks by dot products, 0 by cosines.
+        norm_power: Power of an item's norm in its scores: 1 ranks by dot products, 0 by cosines. The larger it is, the
+            more rows of unequal sizes are ranked by their sizes.
+        popularity_power: Power of an item's popularity.
 
     Raises:
         ValueError: If a value is out of range.
@@ -35,19 +42,27 @@ class SampledSoftmax:
 
     num_negatives: int = 1024
     temperature: float = 0.1
-    norm_power: float = 0.5
+    norm_power: float = 0.25
+    popularity_power: float = 0.07
 
     def __post_init__(self) -> None:
-        if self.num_negatives < 1 or self.temperature <= 0 or not 0 <= self.norm_power <= 1:
+        for name in ("norm_power", "popularity_power"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"model.softmax.{name} must be in [0, 1], got {getattr(self, name)}")
+        if self.num_negatives < 1 or self.temperature <= 0:
             raise ValueError(
-                "model.softmax needs num_negatives >= 1, temperature > 0 and norm_power in [0, 1], got "
-                f"num_negatives={self.num_negatives}, temperature={self.temperature}, norm_power={self.norm_power}"
+                "model.softmax needs num_negatives >= 1 and temperature > 0, got "
+                f"num_negatives={self.num_negatives}, temperature={self.temperature}"
             )
 
-    def rescale(self, encoded: Factors) -> Factors:
-        """Divide items by the power of their norm that ranking leaves out."""
+    def encode(self, network: Backbone) -> Factors:
+        """Compute, without gradient, the vectors whose dot products rank items."""
+        encoded: Factors = self.check(network).encode()
         norms = torch.linalg.vector_norm(encoded.items, dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
-        return encoded._replace(items=encoded.items * norms ** (self.norm_power - 1))
+        popularity = network.frequency[network.num_users :, None].clamp(min=1)
+        return encoded._replace(
+            items=encoded.items * norms ** (self.norm_power - 1) * popularity**self.popularity_power
+        )
 
     @staticmethod
     def check(network: Backbone) -> DotProductBackbone:

@@ -8,7 +8,7 @@ from bet_lightning.backbones import MF, NGCF, Backbone, Edges, LightGCN, NeuMF
 from bet_lightning.data import Csr
 from bet_lightning.modules import RecommenderModule, SampledSoftmax
 
-EDGES = Edges(torch.tensor([0, 0, 1, 2, 3]), torch.tensor([0, 3, 1, 2, 4]), 4, 6)
+EDGES = Edges(torch.tensor([0, 0, 1, 1, 2, 3]), torch.tensor([0, 3, 1, 3, 2, 4]), 4, 6)
 USERS, POSITIVES, NEGATIVES = torch.tensor([0, 2, 3]), torch.tensor([3, 2, 4]), torch.tensor([1, 5, 0])
 
 
@@ -31,13 +31,18 @@ def test_equals_cross_entropy_over_cosines(make: type[Backbone]) -> None:
     assert network.table().weight.grad.abs().sum() > 0
 
 
-def test_ranking_keeps_a_power_of_the_items_norms() -> None:
-    encoded = LightGCN(EDGES, 5).encode()
-    whole, none, half = (SampledSoftmax(norm_power=power).rescale(encoded) for power in (1.0, 0.0, 0.5))
+def test_ranks_by_powers_of_norm_and_popularity() -> None:
+    network = LightGCN(EDGES, 5).eval()
+    encoded = network.encode()
+    cosines = torch.nn.functional.normalize(encoded.items)
+    whole, none, half = (SampledSoftmax(norm_power=p, popularity_power=0.0).encode(network) for p in (1.0, 0.0, 0.5))
     torch.testing.assert_close(whole.items, encoded.items)
-    torch.testing.assert_close(none.items, torch.nn.functional.normalize(encoded.items))
+    torch.testing.assert_close(none.items, cosines)
     torch.testing.assert_close(half.items.norm(dim=1), encoded.items.norm(dim=1).sqrt())
-    assert half.users is encoded.users
+    torch.testing.assert_close(half.users, encoded.users)
+    popular = SampledSoftmax(norm_power=0.0, popularity_power=0.5).encode(network)
+    frequency = torch.tensor([1, 1, 1, 2, 1, 1])  # item 5 has no interactions and counts as if it had one
+    torch.testing.assert_close(popular.items, cosines * frequency[:, None].sqrt())
 
 
 def test_refuses_what_it_cannot_train() -> None:
@@ -46,5 +51,7 @@ def test_refuses_what_it_cannot_train() -> None:
     module = RecommenderModule(lambda edges: NeuMF(edges, 5), softmax=SampledSoftmax(), ks=(2,))
     with pytest.raises(ValueError, match="scores by dot products, got NeuMF"):
         module.build(Csr.from_pairs(np.array([0, 1]), np.array([0, 2]), 2, 3))
-    with pytest.raises(ValueError, match=r"got num_negatives=0, temperature=0\.1, norm_power=0\.5"):
+    with pytest.raises(ValueError, match=r"model\.softmax\.norm_power must be in \[0, 1\], got 1\.5"):
+        SampledSoftmax(norm_power=1.5)
+    with pytest.raises(ValueError, match=r"got num_negatives=0, temperature=0\.1"):
         SampledSoftmax(num_negatives=0)
