@@ -15,8 +15,10 @@ from bet_lightning.search import (
     BoundedSampler,
     BudgetedSearch,
     FitnessPredictor,
+    GroupedSampler,
     PopularityProfile,
     Realization,
+    Sampler,
     SpectralPredictor,
     SpectralSampler,
     Spectrum,
@@ -24,7 +26,7 @@ from bet_lightning.search import (
     popularity_order,
 )
 
-Family = Literal["paper", "spectral", "uniform"]
+Family = Literal["paper", "spectral", "uniform", "mixed"]
 
 
 def profiles(data: DataSplit) -> tuple[PopularityProfile, PopularityProfile]:
@@ -57,16 +59,20 @@ def new_search(
         settings: Further keyword arguments of ``BudgetedSearch``.
     """
     width = network.row_width
+    bounded = [BoundedSampler(data.num_users, data.num_items, cap, width, min_size, realization) for cap in caps]
     if family == "paper":
-        bounded = [BoundedSampler(data.num_users, data.num_items, cap, width, min_size, realization) for cap in caps]
         return BudgetedSearch(bounded, FitnessPredictor(*profiles(data), width), **settings)
-    frequency = torch.cat(_frequencies(data))
-    uniform = family == "uniform"
+    frequencies = _frequencies(data)
+    frequency, uniform = torch.cat(frequencies), family == "uniform"
     gains = _flat_gains(frequency, width) if uniform else network.gains(caps[0], min_size, refit_steps)
     spectrum = Spectrum(gains, frequency, data.num_users)
-    first = SpectralSampler(spectrum, caps[0], min_size, max_exponent=0.0 if uniform else 2.0, name=family)
+    name = "uniform" if uniform else "spectral"
+    first = SpectralSampler(spectrum, caps[0], min_size, max_exponent=0.0 if uniform else 2.0, name=name)
     users, items = first.tails
-    samplers = [first.with_cap(cap) for cap in caps]
+    samplers: list[Sampler] = [first.with_cap(cap) for cap in caps]
+    if family == "mixed":
+        orders = [popularity_order(side) for side in frequencies]
+        samplers += [GroupedSampler(sampler, orders, first.tails) for sampler in bounded]
     return BudgetedSearch(samplers, SpectralPredictor(users.features, items.features, width), **settings)
 
 

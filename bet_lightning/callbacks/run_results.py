@@ -56,17 +56,17 @@ def report_probe(trainer: pl.Trainer, summary: Summary, plan: TrainingPlan, phas
     folder = Path(trainer.default_root_dir)
     for record in plan.records:
         record.setdefault("rank", trainer.global_rank)
+    tuned = [found for record in plan.records for found in record.get("tuned", {}).values()]
     summary["search"] = {
         "probes": len(plan.records),
         "best_fitness": plan.best_fitness,
-        "seconds": sum(record["seconds"] + record.get("tuned_seconds", 0.0) for record in plan.records),
+        "seconds": sum(found["seconds"] for found in plan.records + tuned),
     }
     if trainer.is_global_zero:
         write_actions(folder, plan.records)
         write_json(folder / "summary.json", summary)
     if phase == "tune":
-        best = max(record["tuned_fitness"] for record in plan.records if "tuned_fitness" in record)
-        log_metrics(trainer, {"tune/best_fitness": best})
+        log_metrics(trainer, {"tune/best_fitness": max(found["fitness"] for found in tuned)})
         return
     shown = ("iteration", "fitness", "predicted_fitness", "user_share", "seconds")
     metrics = {f"probe/{key}": plan.records[-1][key] for key in shown}

@@ -42,7 +42,7 @@ class TableSearch(pl.Callback):
             have plain names, those for another end in the share that it keeps, as ``bet@0.05``.
         family: Which actions there are: the ``paper``'s, with sizes from distributions handed out by popularity;
             ``spectral`` ones, with sizes from the energy of the pre-trained table; ``uniform`` ones, with one size
-            for users and one for items.
+            for users and one for items; ``mixed`` takes turns between spectral ones and the paper's.
         basis: ``principal`` turns the pre-trained table's columns so that the first carry most of the scores, which
             stay what they are; ``trained`` leaves them.
         pretrained: Checkpoint of an earlier run to go on from instead of pretraining: ``full.ckpt`` is its full

@@ -1,11 +1,12 @@
 """Action search: what BET adds to a recommender. Knows rows by their popularity and energy, never an interaction."""
 
 from bet_lightning.search.action import Action, ActionBatch
+from bet_lightning.search.by_popularity import GroupedSampler
 from bet_lightning.search.fitness import FitnessPredictor
 from bet_lightning.search.plan import BET, FULL, RetrainInit, TrainingPlan
 from bet_lightning.search.profile import PopularityProfile, popularity_order
 from bet_lightning.search.sampler import BoundedSampler, Realization
-from bet_lightning.search.search import BudgetedSearch, Proposal
+from bet_lightning.search.search import BudgetedSearch, Proposal, Sampler
 from bet_lightning.search.selection import Selection
 from bet_lightning.search.set_predictor import SetPredictor
 from bet_lightning.search.spectral import SpectralPredictor, SpectralSampler
@@ -22,10 +23,12 @@ __all__ = [
     "BoundedSampler",
     "BudgetedSearch",
     "FitnessPredictor",
+    "GroupedSampler",
     "PopularityProfile",
     "Proposal",
     "Realization",
     "RetrainInit",
+    "Sampler",
     "Selection",
     "SetPredictor",
     "SpectralPredictor",

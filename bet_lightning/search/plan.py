@@ -1,6 +1,7 @@
 """The order of BET's trainings: pretrain, probe by probe, then retrain. Knows no Lightning and no data."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -41,7 +42,9 @@ class TrainingPlan:
         max_size: Largest size of a row.
         num_iterations: Probes; without any, the plan is the full table and the rules.
         probe_epochs: Epochs of a probe; 0 ranks the masked table as it is.
-        num_tuned: Actions of highest fitness, of each budget, that are probed once more, for ``tune_epochs``.
+        num_tuned: Actions of highest fitness, of each budget, that are probed once more, for ``tune_epochs`` and from
+            the weights that their retraining starts from; for fresh weights, which probes do not foretell, as many
+            by popularity as of any other form, where there are both.
         tune_epochs: Epochs of these probes.
         num_retrain: Actions retrained, of each budget.
         retrain_init: Weights that a retraining starts from: fresh ones as in the paper, the masked pre-trained ones
@@ -80,7 +83,7 @@ class TrainingPlan:
         self.full_quality = 0.0
         self.pretrained: dict[str, Tensor] = {}
         self.records: list[dict[str, Any]] = []
-        self.finalists: list[int] | None = None  # iterations of the actions still to be tuned, once they are known
+        self.finalists: list[tuple[int, Start]] | None = None  # iterations still to be tuned, once they are known
         self.chosen = False  # whether the actions to retrain are
         self.queue = self._by_start(rules)
         self.best: dict[str, float] = {}
@@ -106,9 +109,9 @@ class TrainingPlan:
             self._learn(trial)
         elif trial.phase == "tune":
             assert self.finalists  # the one that was tuned is the first
-            self.records[self.finalists.pop(0)].update(
-                tuned_fitness=self._fitness(trial), tuned_metrics=trial.best_metrics, tuned_seconds=trial.seconds
-            )
+            index, start = self.finalists.pop(0)
+            found = {"fitness": self._fitness(trial), "metrics": trial.best_metrics, "seconds": trial.seconds}
+            self.records[index].setdefault("tuned", {})[start] = found
         else:
             for name in self.result_names(trial):
                 self.best[name] = max(self.best.get(name, -1.0), trial.quality)
@@ -138,23 +141,48 @@ class TrainingPlan:
         self.proposal = None
         if search and not self.chosen:
             if self.finalists is None:
-                self.finalists = [i for cap in self.budgets for i in self._ranked("fitness", cap)[: self.num_tuned]]
+                self.finalists = [
+                    (index, start)
+                    for cap in self.budgets
+                    for start in self.starts
+                    for index in self._promising(cap, start)
+                ]
             if self.finalists:
-                return self._probe("tune", search.probed[self.finalists[0]][0].action, self.tune_epochs)
+                index, start = self.finalists[0]
+                return self._probe("tune", search.probed[index][0].action, self.tune_epochs, start)
             self.chosen = True
-            key = "tuned_fitness" if self.num_tuned else "fitness"
-            actions = [
-                (name, search.probed[index][0].action.sizes(*self.orders), cap)
+            self.queue = [
+                Training(name, search.probed[index][0].action.sizes(*self.orders), cap, start)
                 for cap, name in self.budgets.items()
-                for index in self._ranked(key, cap)[: self.num_retrain]
-            ]
-            self.queue = self._by_start(actions) + self.queue
+                for start in self.starts
+                for index in self._best(cap, start)
+            ] + self.queue
         return self._long_trial("retrain", self.queue.pop(0)) if self.queue else None
 
-    def _ranked(self, key: str, cap: int) -> list[int]:
-        """Iterations of a budget that have a measure, the best first."""
-        measured = [record for record in self.records if key in record and record["params"] == cap]
-        return [record["iteration"] for record in sorted(measured, key=lambda record: -record[key])]
+    def _promising(self, cap: int, start: Start) -> list[int]:
+        """Iterations of a budget whose actions are worth a longer probe, from one of the starts."""
+        records = [record for record in self._ranked if record["params"] == cap]
+        if start == "fresh":
+            kinds = [[r for r in records if self._by_popularity(r) is kind] for kind in (False, True)]
+            records = [record for pair in zip_longest(*kinds) for record in pair if record]
+        return [record["iteration"] for record in records[: self.num_tuned]]
+
+    def _best(self, cap: int, start: Start) -> list[int]:
+        """Iterations of a budget whose actions are to be retrained from one of the starts, the best first."""
+        records = [record for record in self._ranked if record["params"] == cap]
+        if self.num_tuned:
+            records = [record for record in records if start in record.get("tuned", {})]
+            records.sort(key=lambda record: -record["tuned"][start]["fitness"])
+        return [record["iteration"] for record in records[: self.num_retrain]]
+
+    def _by_popularity(self, record: Mapping[str, Any]) -> bool:
+        assert self.search
+        return self.search.probed[record["iteration"]][0].action.row_sizes is None
+
+    @property
+    def _ranked(self) -> list[dict[str, Any]]:
+        """Probes by fitness, the best first."""
+        return sorted(self.records, key=lambda record: -record["fitness"])
 
     def _fitness(self, trial: Trial) -> float:
         return trial.quality / self.full_quality if self.full_quality > 0 else 0.0
@@ -175,9 +203,9 @@ class TrainingPlan:
             }
         )
 
-    def _probe(self, phase: Phase, action: Action, epochs: int) -> Trial:
+    def _probe(self, phase: Phase, action: Action, epochs: int, start: Start = "warm") -> Trial:
         sizes = action.sizes(*self.orders)
-        return Trial(phase, phase, sizes, action.params, epochs, eval_every=max(1, epochs), start="warm")
+        return Trial(phase, phase, sizes, action.params, epochs, eval_every=max(1, epochs), start=start)
 
     def _long_trial(self, phase: Phase, training: Training) -> Trial:
         name, sizes, cap, start = training
@@ -199,7 +227,7 @@ class TrainingPlan:
         if self.trial.phase == "probe":
             done = f" {len(self.records) + 1}/{self.num_iterations}"
         elif self.trial.phase == "tune" and self.finalists:
-            tuned = sum("tuned_fitness" in record for record in self.records)
+            tuned = sum(len(record.get("tuned", {})) for record in self.records)
             done = f" {tuned + 1}/{tuned + len(self.finalists)}"
         return f"{self.label}{done}, epoch {self.trial.epoch + 1}"
 
@@ -221,7 +249,7 @@ class TrainingPlan:
         if self.num_iterations and not self.chosen:
             probes = self.num_iterations - len(self.records) - (trial.phase == "probe")
             count = len(self.budgets)
-            tuned = min(self.num_tuned * count, self.num_iterations)
+            tuned = min(self.num_tuned * count, self.num_iterations) * len(self.starts)
             tuned = tuned if self.finalists is None else len(self.finalists) - 1
             left += probes * self.probe_epochs + tuned * self.tune_epochs
             retrains += min(self.num_retrain * count, self.num_iterations) * len(self.starts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -38,6 +38,8 @@ class BoundedSampler:
     Raises:
         ValueError: If the cap cannot be met by sizes within the bounds.
     """
+
+    by_popularity: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -51,9 +51,17 @@ class Candidates(Protocol):
 
 
 class Sampler(Protocol):
-    """Draws actions that spend the budget to the last parameter."""
+    """Draws actions that spend the budget to the last parameter.
 
-    cap: int
+    Attributes:
+        by_popularity: Whether they are the paper's, whose sizes follow popularity.
+    """
+
+    by_popularity: ClassVar[bool]
+
+    @property
+    def cap(self) -> int:
+        """The budget."""
 
     def with_cap(self, cap: int) -> "Sampler":
         """The same sampler for another budget."""
@@ -62,14 +70,14 @@ class Sampler(Protocol):
         """Draw actions; ``best`` is the best measured so far."""
 
     def sets_of(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
-        """What the predictor sees of actions that came from this sampler, whatever their budget."""
+        """What the predictor sees of actions of this sampler's family, whatever their budget."""
 
 
 class BudgetedSearch:
     """The search over table-level actions: sample, rank, (probe elsewhere), learn.
 
     Args:
-        samplers: Draw candidates within a budget each; the iterations take turns.
+        samplers: Draw candidates, each within a budget and of a family; the iterations take turns.
         predictor: Ranks them; trained here.
         num_candidates: Candidates an iteration, m.
         num_updates: Predictor updates an iteration, N, each on all pairs measured so far.
@@ -112,7 +120,7 @@ class BudgetedSearch:
         exploring = own < self.num_random
         turn = (own - self.num_random) // len(self.samplers)  # each budget goes through all strategies
         strategy = "random" if exploring else strategy_at(turn, self.selection)
-        best = [] if exploring else [proposal.action for proposal, _ in self.best(1, sampler.cap)]
+        best = [] if exploring else [proposal.action for proposal, _ in self.best(1, sampler)]
         candidates = sampler.sample(self.num_candidates, self.sampler_generator, *best)
         encoded = self.predictor.encode_all(*candidates.sets)
         with torch.no_grad():
@@ -129,8 +137,7 @@ class BudgetedSearch:
         """
         self.probed.append((proposal, fitness))
         proposals, measured = zip(*self.probed, strict=True)
-        sets = self.samplers[0].sets_of([p.action for p in proposals])
-        pairs = ActionFitness(*sets, torch.tensor(measured, dtype=torch.float32))
+        pairs = ActionFitness(*self._sets([p.action for p in proposals]), torch.tensor(measured, dtype=torch.float32))
         loss = torch.zeros(())
         for _ in range(self.num_updates):
             self.optimizer.zero_grad()
@@ -140,16 +147,31 @@ class BudgetedSearch:
             self.scheduler.step()
         return float(loss.detach())
 
-    def best(self, count: int, cap: int) -> list[tuple[Proposal, float]]:
-        """The pairs of highest fitness, best first, among those that spend a cap or else the one nearest to it."""
-        distances = [abs(proposal.action.params - cap) for proposal, _ in self.probed]
+    def best(self, count: int, sampler: Sampler) -> list[tuple[Proposal, float]]:
+        """The pairs of a sampler's family of highest fitness, best first, whose budget is its own or the nearest."""
+        own = [pair for pair in self.probed if (pair[0].action.row_sizes is None) == sampler.by_popularity]
+        distances = [abs(proposal.action.params - sampler.cap) for proposal, _ in own]
         nearest = min(distances, default=0)
-        pairs = [pair for pair, distance in zip(self.probed, distances, strict=True) if distance == nearest]
+        pairs = [pair for pair, distance in zip(own, distances, strict=True) if distance == nearest]
         return sorted(pairs, key=lambda pair: -pair[1])[:count]
 
+    def _sets(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
+        """What the predictor sees of actions: every family's by a sampler of its own."""
+        families = {sampler.by_popularity: sampler for sampler in self.samplers}
+        members = {kind: [i for i, a in enumerate(actions) if (a.row_sizes is None) == kind] for kind in (False, True)}
+        seen = [families[kind].sets_of([actions[i] for i in index]) for kind, index in members.items() if index]
+        order = torch.tensor(members[False] + members[True]).argsort()
+        users, items = (torch.cat(side)[order] for side in zip(*seen, strict=True))
+        return users, items
+
     def go_on_from(self, state: Mapping[str, Any]) -> None:
-        """Take over what an earlier search of the same family measured and learned, whatever its budgets were."""
+        """Take over what an earlier search of the same families measured and learned, whatever its budgets were.
+
+        Raises:
+            LookupError: If it had an action of a family that this search has not.
+        """
         self.load_state_dict(state)
+        self._sets([proposal.action for proposal, _ in self.probed])
         self.num_earlier = len(self.probed)
 
     def state_dict(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,6 +35,8 @@ class SpectralSampler:
     Raises:
         ValueError: If the cap cannot be met by sizes within the bounds.
     """
+
+    by_popularity: ClassVar[bool] = False
 
     def __init__(
         self, spectrum: Spectrum, cap: int, min_size: int = 1, max_exponent: float = 2.0, name: str = "spectral"

@@ -85,14 +85,17 @@ def test_state_holds_population_predictor_and_pretrained_weights(finished_run: P
     assert plan["pretrained"]["tables.0.weight"].equal(full["backbone.tables.0.weight"])
 
 
-def test_spectral_search_without_training(tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ["spectral", "mixed"])
+def test_search_without_training(tmp_path: Path, family: str) -> None:
     config = write_config(
-        tmp_path, "run", family="spectral", probe_epochs=0, num_tuned=2, num_retrain=1, retrain_init="both"
+        tmp_path, "run", family=family, probe_epochs=0, num_tuned=2, num_retrain=1, retrain_init="both"
     )
     main(["fit", "--config", str(config)])
     records = read_records(tmp_path / "run" / "actions.jsonl")
-    assert {record["user_distribution"] for record in records} == {"spectral"}
-    assert len([record for record in records if "tuned_fitness" in record]) == 2
+    spectral = [record["user_distribution"] == "spectral" for record in records]
+    assert spectral == [family == "spectral" or index % 2 == 0 for index in range(4)]
+    for start in ("fresh", "warm"):
+        assert len([record for record in records if start in record.get("tuned", {})]) == 2
     results = {result["name"]: result for result in read_summary(tmp_path / "run")["results"]}
     assert set(results) == {"full", *(f"{n}{s}" for n in ("bet", "uniform") for s in ("", "_fresh", "_warm"))}
     for name in ("bet", "uniform"):

@@ -69,13 +69,14 @@ def test_two_rungs_and_both_starts() -> None:
     assert run(plan, QUALITIES) == [
         ("pretrain", "full", "fresh"),
         *[("probe", "probe", "warm")] * 3,
+        *[("tune", "tune", "fresh")] * 2,
         *[("tune", "tune", "warm")] * 2,
         ("retrain", "bet", "fresh"),
         ("retrain", "bet", "warm"),
         ("retrain", "uniform", "fresh"),
         ("retrain", "uniform", "warm"),
     ]
-    tuned = [record for record in plan.records if "tuned_fitness" in record]
+    tuned = [record for record in plan.records if "tuned" in record]
     assert len(tuned) == 2
     assert min(r["fitness"] for r in tuned) >= min(r["fitness"] for r in plan.records)
     assert plan.best["bet"] == plan.best["bet_fresh"] > plan.best["bet_warm"]
@@ -91,7 +92,7 @@ def test_every_budget_has_its_finalists_and_its_result() -> None:
     assert [name for _, name, _ in trainings[-3:]] == ["bet", "bet@0.3", "uniform"]
     assert [record["params"] for record in plan.records] == [CAP, CAP // 2] * 3
     for cap in budgets:
-        assert sum("tuned_fitness" in record for record in plan.records if record["params"] == cap) == 2
+        assert sum("tuned" in record for record in plan.records if record["params"] == cap) == 2
     assert plan.best_fitness == max(record["fitness"] for record in plan.records[::2])
 
 

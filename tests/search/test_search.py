@@ -56,8 +56,8 @@ def test_budgets_take_turns_and_go_through_all_strategies() -> None:
     proposals = [proposal for proposal, _ in search.probed]
     assert [proposal.action.params for proposal in proposals] == [*caps] * 5
     assert [proposal.strategy for proposal in proposals[::2]] == [strategy_at(t, "mixed") for t in range(5)]
-    for cap in caps:
-        (best,) = search.best(1, cap)
+    for cap, sampler in zip(caps, search.samplers, strict=True):
+        (best,) = search.best(1, sampler)
         assert best[1] == max(fitness for proposal, fitness in search.probed if proposal.action.params == cap)
 
 

@@ -1,0 +1,89 @@
+"""The paper's actions among others: sizes by popularity, described by the groups of rows that other families use."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bet_lightning.search.action import Action, ActionBatch, stack_counts
+from bet_lightning.search.sampler import BoundedSampler
+from bet_lightning.search.tails import SpectrumTails
+
+
+class RankedGroups:
+    """Where the rows of each group stand in the order of popularity.
+
+    Args:
+        order: (num_rows,) int64 rows from the most to the least popular.
+        tails: Has the groups.
+    """
+
+    def __init__(self, order: Tensor, tails: SpectrumTails) -> None:
+        num_rows = len(order)
+        self.offsets = torch.arange(tails.num_groups) * num_rows
+        # sorted by group, within it by rank: how many rows of a group come before a rank is one binary search
+        self.keys = (tails.groups[order] * num_rows + torch.arange(num_rows)).sort().values
+        self.starts = torch.searchsorted(self.keys, self.offsets)
+
+    def sets(self, counts: Tensor) -> Tensor:
+        """How many rows of each group have each size: (b, max_size) int64 to (b, max_size, num_groups) float32."""
+        at_least = counts.flip(1).cumsum(1).flip(1)  # the rows of size d or more come first in the order
+        found = torch.searchsorted(self.keys, at_least.unsqueeze(2) + self.offsets) - self.starts
+        return (found - torch.nn.functional.pad(found[:, 1:], (0, 0, 0, 1))).float()
+
+
+class GroupedSampler:
+    """A bounded sampler whose actions are seen by groups of rows.
+
+    Args:
+        sampler: Draws the paper's actions.
+        orders: User rows (num_users,) and item rows (num_items,) from the most to the least popular.
+        tails: The users' and the items' groups.
+    """
+
+    by_popularity: ClassVar[bool] = True
+
+    def __init__(self, sampler: BoundedSampler, orders: Sequence[Tensor], tails: Sequence[SpectrumTails]) -> None:
+        self.sampler = sampler
+        self.sides = [RankedGroups(*side) for side in zip(orders, tails, strict=True)]
+
+    @property
+    def cap(self) -> int:
+        """The budget B in parameters."""
+        return self.sampler.cap
+
+    def with_cap(self, cap: int) -> GroupedSampler:
+        """The same sampler for another budget."""
+        other = copy.copy(self)
+        other.sampler = self.sampler.with_cap(cap)
+        return other
+
+    def sample(self, num_actions: int, generator: torch.Generator, best: Action | None = None) -> GroupedBatch:
+        """Draw actions, independent of what was measured before."""
+        return GroupedBatch(self, self.sampler.sample(num_actions, generator))
+
+    def sets_of(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
+        """The users' and the items' sets: (b, max_size, num_groups) float32 rows of each size."""
+        users, items = (side.sets(counts) for side, counts in zip(self.sides, stack_counts(actions), strict=True))
+        return users, items
+
+
+class GroupedBatch(NamedTuple):
+    """Candidates of a ``GroupedSampler``."""
+
+    sampler: GroupedSampler
+    actions: ActionBatch
+
+    @property
+    def sets(self) -> tuple[Tensor, Tensor]:
+        """What the predictor sees of them."""
+        users, items = (s.sets(c) for s, c in zip(self.sampler.sides, self.actions.sets, strict=True))
+        return users, items
+
+    def at(self, index: int) -> Action:
+        """One of the actions."""
+        return self.actions.at(index)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import torch
+
+from bet_lightning.search import (
+    BoundedSampler,
+    BudgetedSearch,
+    GroupedSampler,
+    SpectralPredictor,
+    SpectralSampler,
+    Spectrum,
+    popularity_order,
+)
+
+USERS, ITEMS, MAX_SIZE, CAP = 300, 500, 8, 2_000
+
+
+def make_samplers(min_size: int = 1) -> tuple[SpectralSampler, GroupedSampler, list[torch.Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    frequency = torch.randint(0, 40, (USERS + ITEMS,), generator=generator)
+    energy = torch.rand(USERS + ITEMS, MAX_SIZE, generator=generator)
+    spectral = SpectralSampler(Spectrum(energy, frequency, USERS), CAP, min_size)
+    orders = [popularity_order(side) for side in frequency.split([USERS, ITEMS])]
+    bounded = BoundedSampler(USERS, ITEMS, CAP, MAX_SIZE, min_size)
+    return spectral, GroupedSampler(bounded, orders, spectral.tails), orders
+
+
+def test_sets_count_the_rows_of_each_group() -> None:
+    for min_size in (0, 1):
+        spectral, grouped, orders = make_samplers(min_size)
+        drawn = grouped.sample(5, torch.Generator().manual_seed(1))
+        actions = [drawn.at(index) for index in range(5)]
+        for side, sets, again, tails in zip(
+            spectral.spectrum.sides, drawn.sets, grouped.sets_of(actions), spectral.tails, strict=True
+        ):
+            torch.testing.assert_close(sets, again)
+            for index, action in enumerate(actions):
+                sizes = action.sizes(*orders)[side]
+                expected = torch.zeros(MAX_SIZE + 1, tails.num_groups)
+                expected.index_put_((sizes, tails.groups), torch.ones(()), accumulate=True)
+                torch.testing.assert_close(sets[index], expected[1:])
+
+
+def test_another_budget() -> None:
+    _, grouped, _ = make_samplers()
+    other = grouped.with_cap(1_000)
+    assert (grouped.cap, other.cap) == (CAP, 1_000)
+    assert other.sample(1, torch.Generator()).at(0).params == 1_000
+
+
+def test_families_take_turns_in_one_search() -> None:
+    spectral, grouped, _ = make_samplers()
+    users, items = spectral.tails
+    search = BudgetedSearch([spectral, grouped], SpectralPredictor(users.features, items.features, MAX_SIZE))
+    for _ in range(6):
+        proposal = search.propose()
+        search.observe(proposal, proposal.action.user_share)
+    by_popularity = [proposal.action.row_sizes is None for proposal, _ in search.probed]
+    assert by_popularity == [False, True] * 3
+    for sampler in (spectral, grouped):
+        assert all((p.action.row_sizes is None) == sampler.by_popularity for p, _ in search.best(9, sampler))
+    users_sets, _ = search._sets([proposal.action for proposal, _ in search.probed])
+    torch.testing.assert_close(users_sets[1:2], grouped.sets_of([search.probed[1][0].action])[0])
+    torch.testing.assert_close(users_sets[4:5], spectral.sets_of([search.probed[4][0].action])[0])
