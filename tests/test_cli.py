@@ -20,10 +20,9 @@ CAP = 210 * 8 // 4
 
 def comparable(folder: Path) -> list[Any]:
     """What two equal runs share: everything but seconds."""
-    records = [
-        {k: v for k, v in record.items() if not k.endswith("seconds")}
-        for record in read_records(folder / "actions.jsonl")
-    ]
+    records = read_records(folder / "actions.jsonl")
+    for timed in (*records, *(found for record in records for found in record.get("tuned", {}).values())):
+        del timed["seconds"]
     return [records, [(r["name"], r["params"], r["valid"]) for r in read_summary(folder)["results"]]]
 
 
