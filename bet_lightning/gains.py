@@ -39,25 +39,25 @@ def pool_decreasing(gains: Tensor) -> Tensor:
     return pooled
 
 
-def top_sizes(gains: Array, weights: Array, cap: int, *, min_size: int, max_size: int) -> npt.NDArray[np.int64]:
-    """Sizes that keep the largest weighted gains, exactly as many as the cap allows.
+def top_sizes(values: Array, cap: int, *, min_size: int, max_size: int) -> npt.NDArray[np.int64]:
+    """Sizes that keep the parameters of largest value, exactly as many as the cap allows.
 
     Args:
-        gains: (num_rows, max_size), not increasing along a row: what a row gains from each further parameter.
-        weights: (num_rows,) not negative.
+        values: (num_rows, max_size), not increasing along a row: what a further parameter of a row is worth, in any
+            unit and of any sign.
         cap: The sum of sizes wanted, within ``[min_size, max_size] * num_rows``.
         min_size: Smallest size of a row.
         max_size: Largest size of a row.
 
     Returns:
-        (num_rows,) int64 sizes that sum to the cap. Among equal gains the earlier column goes first, then the row.
+        (num_rows,) int64 sizes that sum to the cap. Among equal values the earlier column goes first, then the row.
     """
-    num_rows = len(gains)
+    num_rows = len(values)
     left = cap - min_size * num_rows
     sizes = np.full(num_rows, min_size, dtype=np.int64)
     if left <= 0:
         return sizes
-    values = gains[:, min_size:max_size] * weights[:, None]
+    values = values[:, min_size:max_size]
     threshold = np.partition(values, values.size - left, axis=None)[values.size - left]
     sizes += (values > threshold).sum(1)
     # column by column, so that what a row gets of the ties is a prefix too

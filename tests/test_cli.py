@@ -177,8 +177,8 @@ def test_fitness_predictor_from_actions(finished_run: Path, tmp_path: Path) -> N
 )
 def test_shipped_configs_start(path: Path, tmp_path: Path) -> None:
     config = yaml.safe_load(path.read_text())
-    tiny = {"name": "synthetic", "split": "ratio", "synthetic_users": 60, "synthetic_items": 50}
-    config["data"]["init_args"].update(tiny, synthetic_interactions=700)
+    tiny = {"name": "synthetic", "split": "ratio", "valid_choice": "random", "synthetic_interactions": 700}
+    config["data"]["init_args"].update(tiny, synthetic_users=60, synthetic_items=50)
     config["model"]["init_args"]["backbone"]["init_args"]["max_size"] = 16
     search = config["trainer"]["callbacks"][0]["init_args"]
     search.update(num_iterations=1, probe_epochs=1, num_retrain=1, max_epochs=1, num_candidates=5)

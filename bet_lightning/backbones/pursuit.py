@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,7 +71,7 @@ class TablePursuit:
         """Sizes ``(num_rows,)`` int64 that sum to at most the cap, and the table ``(num_rows, d)`` fitted to them."""
         num_rows, width = self.full.shape
         sizes = torch.full((num_rows,), min_size, device=self.full.device)
-        table, even = self.full, np.ones(num_rows, np.float32)
+        table = self.full
         columns = torch.arange(width, device=self.full.device)
         for part in range(_ROUNDS):
             table = self.fit(sizes, table, _STEPS)
@@ -81,7 +80,7 @@ class TablePursuit:
             following = brought.gather(1, places.clamp(max=width - 1)) * (places < width)
             left = cap - int(sizes.sum())
             pooled = pool_decreasing(following.cpu()).numpy()
-            more = top_sizes(pooled, even, left // (_ROUNDS - part), min_size=0, max_size=width)
+            more = top_sizes(pooled, left // (_ROUNDS - part), min_size=0, max_size=width)
             sizes = torch.minimum(sizes + torch.from_numpy(more).to(sizes.device), torch.tensor(width))
         return sizes, self.fit(sizes, table, _STEPS)
 

@@ -63,11 +63,10 @@ def new_search(
     if family == "paper":
         return BudgetedSearch(bounded, FitnessPredictor(*profiles(data), width), **settings)
     frequencies = _frequencies(data)
-    frequency, uniform = torch.cat(frequencies), family == "uniform"
-    gains = _flat_gains(frequency, width) if uniform else network.gains(caps[0], min_size, refit_steps)
-    spectrum = Spectrum(gains, frequency, data.num_users)
-    name = "uniform" if uniform else "spectral"
-    first = SpectralSampler(spectrum, caps[0], min_size, max_exponent=0.0 if uniform else 2.0, name=name)
+    uniform = family == "uniform"
+    gains = network.energy() if uniform else network.gains(caps[0], min_size, refit_steps)
+    spectrum = Spectrum(gains, torch.cat(frequencies), data.num_users)
+    first = SpectralSampler(spectrum, caps[0], min_size, uniform)
     users, items = first.tails
     samplers: list[Sampler] = [first.with_cap(cap) for cap in caps]
     if family == "mixed":
@@ -127,8 +126,3 @@ def new_plan(
 
 def _frequencies(data: DataSplit) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(data.user_frequency), torch.from_numpy(data.item_frequency)
-
-
-def _flat_gains(frequency: Tensor, width: int) -> Tensor:
-    """Gains that fill column after column, within one by popularity: equal sizes on each side."""
-    return torch.arange(width, 0, -1) + frequency[:, None] / (2 * frequency.max().clamp(min=1))

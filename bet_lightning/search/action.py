@@ -21,6 +21,7 @@ class Action(NamedTuple):
         item_distribution: The same for items.
         item_shape: The same for items.
         user_share: Share of the budget that users get.
+        evenness: How much of equal sizes there is in sizes from a spectrum, from 0 to 1.
         row_sizes: (num_rows,) integers, users first; None where sizes follow popularity.
     """
 
@@ -31,6 +32,7 @@ class Action(NamedTuple):
     item_distribution: str = ""
     item_shape: float = 0.0
     user_share: float = 0.0
+    evenness: float = 0.0
     row_sizes: Tensor | None = None
 
     @property

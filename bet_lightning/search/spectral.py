@@ -12,15 +12,17 @@ from torch import Tensor
 from bet_lightning.budget import check_cap
 from bet_lightning.search.action import Action
 from bet_lightning.search.set_predictor import SetPredictor
-from bet_lightning.search.spectrum import Spectrum
+from bet_lightning.search.spectrum import MAX_EVENNESS, Spectrum, column_penalty
 from bet_lightning.search.tails import SpectrumTails
 
 _NEAR = 0.5  # share of the candidates that are drawn around the best action so far
 _STEPS = (0.02, 0.2)  # standard deviations of their differences from it, relative to the range
+_EXPONENTS, _EVENNESS = (-2.0, 2.0), (0.0, MAX_EVENNESS)  # what they are drawn from
+_NO_EXPONENTS, _EVEN = (0.0, 0.0), (MAX_EVENNESS, MAX_EVENNESS)
 
 
 class SpectralSampler:
-    """Draws a user share and an exponent of popularity; sizes follow from the table's spectrum and sum to the cap.
+    """Draws a user share, an exponent of popularity and an evenness; sizes follow from the spectrum, up to the cap.
 
     Half of the candidates are drawn around the best action, near and less near, where one is given. A candidate is
     described by groups of rows, in O(groups x max_size); the one that is chosen is made exactly, row by row.
@@ -29,8 +31,7 @@ class SpectralSampler:
         spectrum: What each parameter of each row is worth.
         cap: The budget B in parameters.
         min_size: Smallest size of a row.
-        max_exponent: Exponents are drawn from ``[-max_exponent, max_exponent]``; 0 fixes them.
-        name: What candidates are called.
+        uniform: Whether exponents are 0 and evenness is full, so that each side has one size: only shares are drawn.
 
     Raises:
         ValueError: If the cap cannot be met by sizes within the bounds.
@@ -38,17 +39,17 @@ class SpectralSampler:
 
     by_popularity: ClassVar[bool] = False
 
-    def __init__(
-        self, spectrum: Spectrum, cap: int, min_size: int = 1, max_exponent: float = 2.0, name: str = "spectral"
-    ) -> None:
-        self.spectrum, self.min_size = spectrum, min_size
-        self.max_size, self.max_exponent, self.name = spectrum.max_size, max_exponent, name
+    def __init__(self, spectrum: Spectrum, cap: int, min_size: int = 1, uniform: bool = False) -> None:
+        self.spectrum, self.min_size, self.max_size = spectrum, min_size, spectrum.max_size
+        self.name = "uniform" if uniform else "spectral"
+        self.exponents, self.evenness = (_NO_EXPONENTS, _EVEN) if uniform else (_EXPONENTS, _EVENNESS)
         self._set_cap(cap)
-        gains, popularity = torch.from_numpy(spectrum.gains), torch.from_numpy(spectrum.popularity)
-        self.tails = tuple(SpectrumTails(gains[side], popularity[side]) for side in spectrum.sides)
+        self.tails = tuple(
+            SpectrumTails(spectrum.log_gains[side], spectrum.log_popularity[side]) for side in spectrum.sides
+        )
 
     def _set_cap(self, cap: int) -> None:
-        check_cap(cap, len(self.spectrum.gains), min_size=self.min_size, max_size=self.max_size)
+        check_cap(cap, self.spectrum.num_rows, min_size=self.min_size, max_size=self.max_size)
         self.cap = cap
         self.shares = tuple(self.spectrum.user_cap(cap, share, self.min_size) / cap for share in (0.0, 1.0))
 
@@ -66,12 +67,12 @@ class SpectralSampler:
             generator: The only source of randomness.
             best: The best action measured so far.
         """
-        uniform = torch.rand(num_actions, 3, generator=generator, dtype=torch.float64)
-        step = _STEPS[0] * (_STEPS[1] / _STEPS[0]) ** uniform[:, 2]
-        normal = torch.randn(2, num_actions, generator=generator, dtype=torch.float64) * step
+        uniform = torch.rand(num_actions, 4, generator=generator, dtype=torch.float64)
+        step = _STEPS[0] * (_STEPS[1] / _STEPS[0]) ** uniform[:, 3]
+        normal = torch.randn(3, num_actions, generator=generator, dtype=torch.float64) * step
         near = torch.arange(num_actions) < (_NEAR * num_actions if best else 0)
-        centre = (best.user_share, best.user_shape) if best else (0.0, 0.0)
-        bounds = self.shares, (-self.max_exponent, self.max_exponent)
+        centre = (best.user_share, best.user_shape, best.evenness) if best else (0.0, 0.0, 0.0)
+        bounds = self.shares, self.exponents, self.evenness
         drawn = []
         for place, (low, high) in enumerate(bounds):
             anywhere = low + uniform[:, place] * (high - low)
@@ -81,20 +82,21 @@ class SpectralSampler:
             drawn.append(torch.where(near, around.clamp(low, high), anywhere))
         return SpectralBatch(self, *drawn)
 
-    def sets(self, caps: Tensor, share: Tensor, exponent: Tensor) -> tuple[Tensor, Tensor]:
+    def sets(self, caps: Tensor, share: Tensor, exponent: Tensor, evenness: Tensor) -> tuple[Tensor, Tensor]:
         """The users' and the items' sets, rows of each size, for some actions.
 
         Args:
             caps: (b,) int64 parameters of each action.
             share: (b,) float64 the users' share of them.
             exponent: (b,) float64.
+            evenness: (b,) float64.
 
         Returns:
             Two (b, max_size, groups) float32.
         """
         user_caps = (share * caps).round().long()
         users, items = (
-            tails.counts(side_caps, exponent, self.min_size)
+            tails.counts(side_caps, exponent, column_penalty(evenness), self.min_size)
             for tails, side_caps in zip(self.tails, (user_caps, caps - user_caps), strict=True)
         )
         return users, items
@@ -102,15 +104,15 @@ class SpectralSampler:
     def sets_of(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
         """The sets of actions of this spectrum, whatever their budget."""
         caps = torch.tensor([action.params for action in actions])
-        values = [(action.user_share, action.user_shape) for action in actions]
+        values = [(action.user_share, action.user_shape, action.evenness) for action in actions]
         return self.sets(caps, *torch.tensor(values, dtype=torch.float64).T)
 
-    def make(self, share: float, exponent: float) -> Action:
+    def make(self, share: float, exponent: float, evenness: float) -> Action:
         """The action itself: exact sizes of all rows."""
-        sizes = self.spectrum.sizes(self.cap, share, exponent, self.min_size)
+        sizes = self.spectrum.sizes(self.cap, share, exponent, evenness, self.min_size)
         users, items = (torch.bincount(sizes[side], minlength=self.max_size + 1)[1:] for side in self.spectrum.sides)
         dtype = torch.uint8 if self.max_size <= torch.iinfo(torch.uint8).max else torch.int16
-        return Action(users, items, self.name, exponent, self.name, exponent, share, sizes.to(dtype))
+        return Action(users, items, self.name, exponent, self.name, exponent, share, evenness, sizes.to(dtype))
 
 
 class SpectralBatch(NamedTuple):
@@ -120,21 +122,23 @@ class SpectralBatch(NamedTuple):
         sampler: What makes them.
         user_share: (num_actions,) float64.
         exponent: (num_actions,) float64.
+        evenness: (num_actions,) float64.
     """
 
     sampler: SpectralSampler
     user_share: Tensor
     exponent: Tensor
+    evenness: Tensor
 
     @property
     def sets(self) -> tuple[Tensor, Tensor]:
         """The users' and the items' sets: (num_actions, max_size, groups) rows of each size."""
         caps = torch.full((len(self.exponent),), self.sampler.cap)
-        return self.sampler.sets(caps, self.user_share, self.exponent)
+        return self.sampler.sets(caps, self.user_share, self.exponent, self.evenness)
 
     def at(self, index: int) -> Action:
         """One of the actions."""
-        return self.sampler.make(float(self.user_share[index]), float(self.exponent[index]))
+        return self.sampler.make(*(float(drawn[index]) for drawn in self[1:]))
 
 
 class SpectralPredictor(SetPredictor):

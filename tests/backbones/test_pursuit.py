@@ -71,6 +71,6 @@ def test_sizes_of_the_pursuit_rebuild_more_than_those_of_single_rows() -> None:
     left = []
     for gains in (pursuit.gains(cap, min_size=1), pursuit.propagate(pursuit.full).square()):
         pooled = pool_decreasing(gains).numpy()
-        sizes = torch.from_numpy(top_sizes(pooled, pooled[:, 0] * 0 + 1, cap, min_size=1, max_size=WIDTH))
+        sizes = torch.from_numpy(top_sizes(pooled, cap, min_size=1, max_size=WIDTH))
         left.append(missing(pursuit, pursuit.fit(sizes, pursuit.full, steps=50)))
     assert left[0] < left[1]

@@ -16,11 +16,15 @@ def make_sampler() -> SpectralSampler:
     return SpectralSampler(Spectrum(energy, frequency, USERS), CAP)
 
 
-@pytest.mark.parametrize(("share", "exponent"), [(0.5, 0.0), (0.3, -0.7), (0.7, 0.9)])
-def test_groups_describe_the_sizes_that_are_made(share: float, exponent: float) -> None:
+@pytest.mark.parametrize(
+    ("share", "exponent", "evenness"),
+    [(0.5, 0.0, 0.0), (0.3, -0.7, 0.0), (0.7, 0.9, 0.0), (0.4, 0.5, 0.5), (0.5, 0, 1)],
+)
+def test_groups_describe_the_sizes_that_are_made(share: float, exponent: float, evenness: float) -> None:
     sampler = make_sampler()
-    action = sampler.make(share, exponent)
-    sets = sampler.sets(torch.tensor([CAP]), torch.tensor([share]), torch.tensor([exponent], dtype=torch.float64))
+    action = sampler.make(share, exponent, evenness)
+    drawn = torch.tensor([[share], [exponent], [evenness]], dtype=torch.float64)
+    sets = sampler.sets(torch.tensor([CAP]), *drawn)
     sizes = torch.arange(1.0, MAX_SIZE + 1)
     for side, tails, counts, cap in zip(
         sampler.spectrum.sides, sampler.tails, sets, (share * CAP, CAP - share * CAP), strict=True
@@ -36,14 +40,28 @@ def test_groups_describe_the_sizes_that_are_made(share: float, exponent: float) 
 def test_candidates_gather_around_the_best() -> None:
     sampler = make_sampler()
     low, high = sampler.shares
-    best = sampler.make(0.6, 0.5)
+    best = sampler.make(0.6, 0.5, 0.3)
     drawn = sampler.sample(200, torch.Generator().manual_seed(1), best)
     near = drawn.user_share[:100]
     assert float((near - 0.6).abs().mean()) < 0.1 < float((drawn.user_share[100:] - 0.6).abs().mean())
-    at_the_bound = sampler.sample(200, torch.Generator().manual_seed(1), sampler.make(low, 2.0))
+    at_the_bound = sampler.sample(200, torch.Generator().manual_seed(1), sampler.make(low, 2.0, 0.0))
     assert len(at_the_bound.user_share.unique()) == len(at_the_bound.exponent.unique()) == 200
     assert low <= float(at_the_bound.user_share.min()) and float(at_the_bound.exponent.max()) <= 2.0
+    assert len(at_the_bound.evenness.unique()) == 200
+    assert float(at_the_bound.evenness.min()) >= 0 and float(at_the_bound.evenness.max()) < 1
     assert low <= float(drawn.user_share.min()) and float(drawn.user_share.max()) <= high
+
+
+def test_uniform_candidates_have_one_size_a_side() -> None:
+    sampler = make_sampler()
+    uniform = SpectralSampler(sampler.spectrum, CAP, uniform=True)
+    drawn = uniform.sample(5, torch.Generator().manual_seed(1), uniform.make(0.5, 0.0, 1.0))
+    for index in range(5):
+        action = drawn.at(index)
+        assert action.user_distribution == "uniform"
+        assert action.row_sizes is not None and action.params == CAP
+        for side in sampler.spectrum.sides:
+            assert int(action.row_sizes[side].max()) - int(action.row_sizes[side].min()) <= 1
 
 
 def test_chosen_candidates_spend_the_cap() -> None:
@@ -61,7 +79,7 @@ def test_another_budget_shares_the_spectrum() -> None:
     sampler = make_sampler()
     other = sampler.with_cap(1_000)
     assert (sampler.cap, other.cap) == (CAP, 1_000) and other.tails is sampler.tails
-    actions = [sampler.make(0.5, 0.2), other.make(0.4, 0.1)]
+    actions = [sampler.make(0.5, 0.2, 0.1), other.make(0.4, 0.1, 0.7)]
     assert [action.params for action in actions] == [CAP, 1_000]
     for seen_by in (sampler, other):
         for both, users_and_items in zip(seen_by.sets_of(actions), other.sets_of(actions[1:]), strict=True):
