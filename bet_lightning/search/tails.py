@@ -82,7 +82,7 @@ class SpectrumTails:
         chosen = share * most + (1 - share) * least
         chosen[:, :, :min_size] = self.tails[:, :min_size, 0]
         sizes = chosen - torch.nn.functional.pad(chosen[:, :, 1:], (0, 1))
-        return sizes.transpose(1, 2)
+        return sizes.clamp(min=0).transpose(1, 2)  # rounding leaves a little less than nothing
 
     def _chosen(self, threshold: Tensor, offsets: Tensor) -> Tensor:
         """(b, groups, max_size) rows that keep each parameter at the thresholds (b,)."""

@@ -55,6 +55,8 @@ def test_candidates_gather_around_the_best() -> None:
 def test_uniform_candidates_have_one_size_a_side() -> None:
     sampler = make_sampler()
     uniform = SpectralSampler(sampler.spectrum, CAP, uniform=True)
+    many = uniform.sample(500, torch.Generator().manual_seed(3))
+    assert all(float(sets.min()) == 0 for sets in many.sets)  # rounding must not leave less than no rows
     drawn = uniform.sample(5, torch.Generator().manual_seed(1), uniform.make(0.5, 0.0, 1.0))
     for index in range(5):
         action = drawn.at(index)
