@@ -2,9 +2,10 @@
 
 import pickle
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from bet_lightning.backbones import Backbone
 from bet_lightning.search import BudgetedSearch
@@ -12,7 +13,19 @@ from bet_lightning.search import BudgetedSearch
 _NOT_A_CHECKPOINT = (OSError, EOFError, RuntimeError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 
 
-def load_full_table(network: Backbone, path: str) -> Mapping[str, Any] | None:
+class EarlierSearch(NamedTuple):
+    """What an earlier search found.
+
+    Attributes:
+        state: State of its ``BudgetedSearch``.
+        gains: (num_rows, row_width) float32 what parameters were worth to it, if it asked.
+    """
+
+    state: Mapping[str, Any]
+    gains: Tensor | None
+
+
+def load_full_table(network: Backbone, path: str) -> EarlierSearch | None:
     """Give a backbone the weights of an earlier run's full table.
 
     Args:
@@ -20,45 +33,53 @@ def load_full_table(network: Backbone, path: str) -> Mapping[str, Any] | None:
         path: ``full.ckpt`` of a run, or its ``last.ckpt``, in which the search is too.
 
     Returns:
-        The state of that search, if there is one.
+        That search, if there is one.
 
     Raises:
         ValueError: If the file is not a checkpoint of the same backbone on the same data.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        plan = _plan_of(checkpoint)
+        run = _state_of(checkpoint)
+        plan = run.get("plan", {})
         weights = plan.get("pretrained") or {
             name.removeprefix("backbone."): value for name, value in checkpoint["state_dict"].items()
         }
         network.load_state_dict(weights)
     except _NOT_A_CHECKPOINT as error:
         raise ValueError(f"{path}: not a checkpoint of this backbone on this data ({error})") from None
-    search: Mapping[str, Any] | None = plan.get("search")
-    return search
+    return EarlierSearch(plan["search"], run["gains"]) if plan.get("search") else None
 
 
-def continue_search(search: BudgetedSearch, state: Mapping[str, Any], path: str) -> None:
+def earlier_gains(earlier: EarlierSearch, needed: bool, path: str) -> Tensor | None:
+    """The gains of an earlier search.
+
+    Raises:
+        ValueError: If it had none and they are needed, or the other way round.
+    """
+    if (earlier.gains is not None) != needed:
+        raise ValueError(f"{path}: its search was of another family or data")
+    return earlier.gains
+
+
+def continue_search(search: BudgetedSearch, earlier: EarlierSearch, path: str) -> None:
     """Let a search go on from what an earlier one measured and learned, whatever its budgets were.
 
     Args:
         search: The search; changed.
-        state: State of the earlier one.
+        earlier: The earlier one.
         path: Where it is from, for the message.
 
     Raises:
         ValueError: If that was a search of another family or on other data.
     """
     try:
-        search.go_on_from(state)
+        search.go_on_from(earlier.state)
     except _NOT_A_CHECKPOINT as error:
         raise ValueError(f"{path}: its search was of another family or data ({error})") from None
 
 
-def _plan_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The plan of a run's search, empty where the checkpoint has none."""
-    for name, state in checkpoint.get("callbacks", {}).items():
-        if name.startswith("TableSearch") and state:
-            plan: Mapping[str, Any] = state["plan"]
-            return plan
-    return {}
+def _state_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The state of a run's ``TableSearch``, empty where the checkpoint has none."""
+    states: Mapping[str, Mapping[str, Any]] = checkpoint.get("callbacks", {})
+    return next((state for name, state in states.items() if name.startswith("TableSearch") and state), {})

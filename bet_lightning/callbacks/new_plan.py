@@ -35,38 +35,55 @@ def profiles(data: DataSplit) -> tuple[PopularityProfile, PopularityProfile]:
     return PopularityProfile.from_frequency(user), PopularityProfile.from_frequency(item)
 
 
+def find_gains(network: Backbone, family: Family, cap: int, min_size: int, refit_steps: int) -> Tensor | None:
+    """What each parameter of a pre-trained table is worth to a family.
+
+    Args:
+        network: The backbone with its full pre-trained table.
+        family: Which actions there are.
+        cap: About how many parameters will be kept.
+        min_size: Smallest size of a row.
+        refit_steps: Steps by which cut tables make up for what is cut.
+
+    Returns:
+        (num_rows, row_width) float32, or None where popularity alone counts.
+    """
+    if family == "paper":
+        return None
+    if family == "uniform":
+        return network.energy()
+    return network.gains(cap, min_size, refit_steps)
+
+
 def new_search(
     data: DataSplit,
-    network: Backbone,
+    gains: Tensor | None,
     *,
     family: Family,
     caps: Sequence[int],
+    width: int,
     min_size: int,
     realization: Realization,
-    refit_steps: int,
     **settings: Any,
 ) -> BudgetedSearch:
-    """Build sampler, predictor and search for a pre-trained backbone.
+    """Build samplers, predictor and search.
 
     Args:
         data: The split data.
-        network: The backbone with its full pre-trained table.
+        gains: What ``find_gains`` found.
         family: Which actions there are.
         caps: The budgets in parameters.
+        width: Largest size of a row.
         min_size: Smallest size of a row.
         realization: How the paper's candidates follow from a distribution.
-        refit_steps: Steps by which cut tables make up for what is cut.
         settings: Further keyword arguments of ``BudgetedSearch``.
     """
-    width = network.row_width
     bounded = [BoundedSampler(data.num_users, data.num_items, cap, width, min_size, realization) for cap in caps]
-    if family == "paper":
+    if gains is None:
         return BudgetedSearch(bounded, FitnessPredictor(*profiles(data), width), **settings)
     frequencies = _frequencies(data)
-    uniform = family == "uniform"
-    gains = network.energy() if uniform else network.gains(caps[0], min_size, refit_steps)
     spectrum = Spectrum(gains, torch.cat(frequencies), data.num_users)
-    first = SpectralSampler(spectrum, caps[0], min_size, uniform)
+    first = SpectralSampler(spectrum, caps[0], min_size, uniform=family == "uniform")
     users, items = first.tails
     samplers: list[Sampler] = [first.with_cap(cap) for cap in caps]
     if family == "mixed":

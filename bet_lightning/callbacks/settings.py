@@ -10,7 +10,7 @@ PLAN_SETTINGS = (  # what ``TrainingPlan`` is told
     *("max_epochs", "eval_every_n_epochs", "patience"),
 )
 SEARCH_SETTINGS = (  # what ``new_search`` is told
-    *("family", "realization", "num_candidates", "num_updates", "selection", "num_random", "refit_steps"),
+    *("family", "realization", "num_candidates", "num_updates", "selection", "num_random"),
 )
 
 _SMALLEST = {

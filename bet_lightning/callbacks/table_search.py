@@ -4,16 +4,18 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
+from torch import Tensor
 
+from bet_lightning.backbones import Backbone
 from bet_lightning.baselines import SizeRule, UniformSizes
 from bet_lightning.budget import Budget
-from bet_lightning.callbacks.earlier_run import continue_search, load_full_table
-from bet_lightning.callbacks.new_plan import Family, new_plan, new_search, profiles, resolve_caps
+from bet_lightning.callbacks.earlier_run import EarlierSearch, continue_search, earlier_gains, load_full_table
+from bet_lightning.callbacks.new_plan import Family, find_gains, new_plan, new_search, profiles, resolve_caps
 from bet_lightning.callbacks.run_results import keep_result, log_metrics, report_probe
 from bet_lightning.callbacks.settings import PLAN_SETTINGS, SEARCH_SETTINGS, check_names, check_settings
 from bet_lightning.callbacks.trials import begin_trial, dataset_of, recommender, validate_untrained
@@ -117,7 +119,8 @@ class TableSearch(pl.Callback):
         self.plan: TrainingPlan | None = None
         self.summary: Summary = {}
         self._restored: dict[str, Any] = {}
-        self._earlier_search: Mapping[str, Any] | None = None
+        self._earlier: EarlierSearch | None = None
+        self._gains: Tensor | None = None
         self._epoch_start = 0.0
         self._probe_metrics: dict[str, float] = {}
 
@@ -149,14 +152,16 @@ class TableSearch(pl.Callback):
             raise ValueError(f"TableSearch.min_size 0 needs a graph backbone, got {type(backbone).__name__}")
         width = backbone.row_width
         self.caps = resolve_caps(self.budgets, backbone.num_rows, width, self.min_size)
+        self.search_settings |= {"caps": list(self.caps), "width": width, "min_size": self.min_size}
         self.folder = Path(trainer.default_root_dir)
         self.schedules = {"fresh": module.schedule, "warm": self.probe_schedule}
         self.plan = new_plan(
             data, self.rules, caps=self.caps, width=width, min_size=self.min_size, settings=self.plan_settings
         )
         if self._restored:
-            self._restore_plan(module, data, self._restored["plan"])
-            self.summary = self._restored["summary"]
+            state, self.summary, self._gains = (self._restored[name] for name in ("plan", "summary", "gains"))
+            search = new_search(data, self._gains, **self.search_settings) if state["search"] else None
+            self.plan.load_state_dict(state, search)
             module.schedule = self.schedules[self.plan.trial.start]
             return
         self.summary = new_summary(backbone, data, list(self.caps), self.seed)
@@ -168,7 +173,7 @@ class TableSearch(pl.Callback):
             write_popularity(self.folder, *profiles(data))
         self._begin(trainer, module, self.plan.trial)
         if self.pretrained and self.plan.trial.phase == "pretrain":
-            self._earlier_search = load_full_table(module.network, self.pretrained)
+            self._earlier = load_full_table(module.network, self.pretrained)
             self.plan.trial.max_epochs = 0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -254,10 +259,7 @@ class TableSearch(pl.Callback):
             if self.basis == "principal":
                 module.network.to_principal_basis()
                 trial.keep_weights(module.network.state_dict())
-            search = self._new_search(module, dataset_of(trainer))
-            if self._earlier_search and self.pretrained:
-                continue_search(search, self._earlier_search, self.pretrained)
-            plan.begin_search(search)
+            plan.begin_search(self._begin_search(module.network, dataset_of(trainer)))
         if not trial.is_probe:
             module.network.load_state_dict(trial.best_weights)
             keep_result(trainer, self.summary, plan, module.network.row_width)
@@ -269,18 +271,17 @@ class TableSearch(pl.Callback):
         else:
             self._begin(trainer, module, following)
 
-    def _new_search(self, module: RecommenderModule, data: DataSplit) -> BudgetedSearch:
-        return new_search(data, module.network, caps=list(self.caps), min_size=self.min_size, **self.search_settings)
-
-    def _restore_plan(self, module: RecommenderModule, data: DataSplit, state: dict[str, Any]) -> None:
-        """Continue a plan; its search is built from the pre-trained table that it had."""
-        search = None
-        if state["search"]:
-            current = {name: tensor.clone() for name, tensor in module.network.state_dict().items()}
-            module.network.load_state_dict(state["pretrained"])
-            search = self._new_search(module, data)
-            module.network.load_state_dict(current)
-        self._plan.load_state_dict(state, search)
+    def _begin_search(self, network: Backbone, data: DataSplit) -> BudgetedSearch:
+        """A search over the pre-trained table, or one that goes on from an earlier one."""
+        family: Family = self.search_settings["family"]
+        if self._earlier:
+            self._gains = earlier_gains(self._earlier, family != "paper", str(self.pretrained))
+        else:
+            self._gains = find_gains(network, family, next(iter(self.caps)), self.min_size, self.refit_steps)
+        search = new_search(data, self._gains, **self.search_settings)
+        if self._earlier and self.pretrained:
+            continue_search(search, self._earlier, self.pretrained)
+        return search
 
     @property
     def _plan(self) -> TrainingPlan:
@@ -289,8 +290,10 @@ class TableSearch(pl.Callback):
         return self.plan
 
     def state_dict(self) -> dict[str, Any]:
-        """Plan and summary, as tensors and plain values."""
-        return {"plan": self.plan.state_dict(), "summary": self.summary} if self.plan else {}
+        """Plan, summary and gains, as tensors and plain values."""
+        if not self.plan:
+            return {}
+        return {"plan": self.plan.state_dict(), "summary": self.summary, "gains": self._gains}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a checkpoint's state until the data is known."""
