@@ -43,7 +43,7 @@ class SampledSoftmax:
     num_negatives: int = 1024
     temperature: float = 0.1
     norm_power: float = 0.25
-    popularity_power: float = 0.07
+    popularity_power: float = 0.05
 
     def __post_init__(self) -> None:
         for name in ("norm_power", "popularity_power"):
