@@ -48,7 +48,8 @@ def draw_and_score(users: PopularityProfile, items: PopularityProfile, count: in
 def row_by_row(user_frequency: Tensor, item_frequency: Tensor, predictor: FitnessPredictor) -> Tensor:
     """One action as the authors' code draws and scores it: a value a row, sets as padded lists of rows."""
     generator = np.random.default_rng(0)
-    cap = 0.1 * MAX_SIZE * (len(user_frequency) + len(item_frequency))
+    keep_ratio = 0.1
+    cap = keep_ratio * MAX_SIZE * (len(user_frequency) + len(item_frequency))
     share = generator.random()
     sets: list[list[Tensor]] = [[] for _ in range(MAX_SIZE)]
     sides = ((user_frequency, share, predictor.rho_users), (item_frequency, 1 - share, predictor.rho_items))
@@ -73,7 +74,7 @@ def row_by_row(user_frequency: Tensor, item_frequency: Tensor, predictor: Fitnes
     sums = torch.stack([torch.stack(side).sum(0) for side in sets])
     sizes_column = (torch.arange(1, MAX_SIZE + 1) / MAX_SIZE)[:, None]
     vectors: Tensor = predictor.mu(torch.cat([sums / longest, sizes_column], 1))
-    result: Tensor = predictor.pi(vectors.mean(0))
+    result: Tensor = predictor.pi(torch.cat([vectors.mean(0), torch.tensor([keep_ratio])]))
     return result
 
 
