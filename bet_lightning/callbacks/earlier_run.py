@@ -46,9 +46,9 @@ def load_full_table(network: Backbone, path: str) -> EarlierSearch | None:
             name.removeprefix("backbone."): value for name, value in checkpoint["state_dict"].items()
         }
         network.load_state_dict(weights)
+        return EarlierSearch(plan["search"], run["gains"]) if plan.get("search") else None
     except _NOT_A_CHECKPOINT as error:
         raise ValueError(f"{path}: not a checkpoint of this backbone on this data ({error})") from None
-    return EarlierSearch(plan["search"], run["gains"]) if plan.get("search") else None
 
 
 def earlier_gains(earlier: EarlierSearch, needed: bool, path: str) -> Tensor | None:

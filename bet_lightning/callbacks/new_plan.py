@@ -78,17 +78,19 @@ def new_search(
         realization: How the paper's candidates follow from a distribution.
         settings: Further keyword arguments of ``BudgetedSearch``.
     """
-    bounded = [BoundedSampler(data.num_users, data.num_items, cap, width, min_size, realization) for cap in caps]
+    bounded = BoundedSampler(data.num_users, data.num_items, caps[0], width, min_size, realization)
     if gains is None:
-        return BudgetedSearch(bounded, FitnessPredictor(*profiles(data), width), **settings)
+        return BudgetedSearch(
+            [bounded.with_cap(cap) for cap in caps], FitnessPredictor(*profiles(data), width), **settings
+        )
     frequencies = _frequencies(data)
     spectrum = Spectrum(gains, torch.cat(frequencies), data.num_users)
     first = SpectralSampler(spectrum, caps[0], min_size, uniform=family == "uniform")
     users, items = first.tails
     samplers: list[Sampler] = [first.with_cap(cap) for cap in caps]
     if family == "mixed":
-        orders = [popularity_order(side) for side in frequencies]
-        samplers += [GroupedSampler(sampler, orders, first.tails) for sampler in bounded]
+        grouped = GroupedSampler(bounded, [popularity_order(side) for side in frequencies], first.tails)
+        samplers += [grouped.with_cap(cap) for cap in caps]
     return BudgetedSearch(samplers, SpectralPredictor(users.features, items.features, width), **settings)
 
 

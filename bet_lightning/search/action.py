@@ -41,6 +41,11 @@ class Action(NamedTuple):
         sizes = torch.arange(1, len(self.user_counts) + 1)
         return int(((self.user_counts + self.item_counts) * sizes).sum())
 
+    @property
+    def by_popularity(self) -> bool:
+        """Whether sizes follow popularity, so that the histograms say everything."""
+        return self.row_sizes is None
+
     def sizes(self, user_order: Tensor, item_order: Tensor) -> Tensor:
         """Sizes by row.
 

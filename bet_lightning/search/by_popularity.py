@@ -67,9 +67,13 @@ class GroupedSampler:
         return GroupedBatch(self, self.sampler.sample(num_actions, generator))
 
     def sets_of(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
-        """The users' and the items' sets: (b, max_size, num_groups) float32 rows of each size."""
-        users, items = (side.sets(counts) for side, counts in zip(self.sides, stack_counts(actions), strict=True))
-        return users, items
+        """The users' and the items' sets of actions by popularity, whatever their budget."""
+        return self.sets(*stack_counts(actions))
+
+    def sets(self, user_counts: Tensor, item_counts: Tensor) -> tuple[Tensor, Tensor]:
+        """The users' and the items' sets: (b, max_size) int64 each to (b, max_size, num_groups) float32 each."""
+        users, items = self.sides
+        return users.sets(user_counts), items.sets(item_counts)
 
 
 class GroupedBatch(NamedTuple):
@@ -81,8 +85,7 @@ class GroupedBatch(NamedTuple):
     @property
     def sets(self) -> tuple[Tensor, Tensor]:
         """What the predictor sees of them."""
-        users, items = (s.sets(c) for s, c in zip(self.sampler.sides, self.actions.sets, strict=True))
-        return users, items
+        return self.sampler.sets(*self.actions.sets)
 
     def at(self, index: int) -> Action:
         """One of the actions."""

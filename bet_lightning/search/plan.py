@@ -177,7 +177,8 @@ class TrainingPlan:
 
     def _by_popularity(self, record: Mapping[str, Any]) -> bool:
         assert self.search
-        return self.search.probed[record["iteration"]][0].action.row_sizes is None
+        action: Action = self.search.probed[record["iteration"]][0].action
+        return action.by_popularity
 
     @property
     def _ranked(self) -> list[dict[str, Any]]:

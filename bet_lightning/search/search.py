@@ -149,7 +149,7 @@ class BudgetedSearch:
 
     def best(self, count: int, sampler: Sampler) -> list[tuple[Proposal, float]]:
         """The pairs of a sampler's family of highest fitness, best first, whose budget is its own or the nearest."""
-        own = [pair for pair in self.probed if (pair[0].action.row_sizes is None) == sampler.by_popularity]
+        own = [pair for pair in self.probed if pair[0].action.by_popularity == sampler.by_popularity]
         distances = [abs(proposal.action.params - sampler.cap) for proposal, _ in own]
         nearest = min(distances, default=0)
         pairs = [pair for pair, distance in zip(own, distances, strict=True) if distance == nearest]
@@ -158,7 +158,7 @@ class BudgetedSearch:
     def _sets(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
         """What the predictor sees of actions: every family's by a sampler of its own."""
         families = {sampler.by_popularity: sampler for sampler in self.samplers}
-        members = {kind: [i for i, a in enumerate(actions) if (a.row_sizes is None) == kind] for kind in (False, True)}
+        members = {kind: [i for i, a in enumerate(actions) if a.by_popularity == kind] for kind in (False, True)}
         seen = [families[kind].sets_of([actions[i] for i in index]) for kind, index in members.items() if index]
         order = torch.tensor(members[False] + members[True]).argsort()
         users, items = (torch.cat(side)[order] for side in zip(*seen, strict=True))

@@ -55,10 +55,10 @@ def test_families_take_turns_in_one_search() -> None:
     for _ in range(6):
         proposal = search.propose()
         search.observe(proposal, proposal.action.user_share)
-    by_popularity = [proposal.action.row_sizes is None for proposal, _ in search.probed]
+    by_popularity = [proposal.action.by_popularity for proposal, _ in search.probed]
     assert by_popularity == [False, True] * 3
     for sampler in (spectral, grouped):
-        assert all((p.action.row_sizes is None) == sampler.by_popularity for p, _ in search.best(9, sampler))
+        assert all(p.action.by_popularity == sampler.by_popularity for p, _ in search.best(9, sampler))
     users_sets, _ = search._sets([proposal.action for proposal, _ in search.probed])
     torch.testing.assert_close(users_sets[1:2], grouped.sets_of([search.probed[1][0].action])[0])
     torch.testing.assert_close(users_sets[4:5], spectral.sets_of([search.probed[4][0].action])[0])
