@@ -19,7 +19,10 @@ _PROBES = 32  # random signs that measure the curvature
 
 
 class TablePursuit:
-    r"""The problem :math:`\min_E \|P (E \odot M) - P E_0\|^2` for masks M of prefixes, P being symmetric and linear.
+    r"""The problem :math:`\min_E \sum_n \|P_n (E \odot M) - z_n\|^2 / \|z_n\|^2` for masks M of prefixes.
+
+    P is symmetric and linear, :math:`Z = P E_0` are the final vectors. Errors are relative to a row's vector, as
+    rankings follow its direction: the large vectors of popular rows would else take most of the budget.
 
     Args:
         full: ``(num_rows, d)`` the full table :math:`E_0`.
@@ -34,7 +37,7 @@ class TablePursuit:
         return torch.arange(self.full.shape[1], device=sizes.device) < sizes.unsqueeze(1)
 
     def fit(self, sizes: Tensor, start: Tensor, steps: int) -> Tensor:
-        """Conjugate gradients from a start.
+        """Conjugate gradients from a start, preconditioned by the curvature.
 
         Args:
             sizes: ``(num_rows,)`` integers.
@@ -44,18 +47,19 @@ class TablePursuit:
         Returns:
             ``(num_rows, d)``, zero outside of the mask.
         """
-        kept = self.kept(sizes)
-        start = start * kept
-        missing = self._twice(self.full - start).mul_(kept)  # P is symmetric
-        return start.add_(conjugate_gradients(lambda x: self._twice(x).mul_(kept), missing, steps))
+        scaled = self.kept(sizes) * self.curvature.rsqrt()  # in units of which every parameter curves alike
+        start = start * self.kept(sizes)
+        missing = self._normal(self.full - start).mul_(scaled)
+        found = conjugate_gradients(lambda x: self._normal(x * scaled).mul_(scaled), missing, steps)
+        return start.addcmul_(found, scaled)
 
     def gains(self, cap: int, min_size: int) -> Tensor:
         r"""What each parameter is worth once the others are fitted: matching pursuit up to a budget.
 
         Sizes start at the smallest and grow in rounds, each time where one more parameter brings most: with the
-        residual :math:`R = P E_0 - P E`, the objective falls by :math:`(P R)_{nj}^2 / \|P_{n}\|^2`. Rows that others
-        rebuild bring little. In the end kept parameters count by what it costs to drop them,
-        :math:`E_{nj}^2 \|P_{n}\|^2`.
+        residual :math:`R = Z - P E` and weights :math:`W = \mathrm{diag}(\|z_n\|^{-2})`, the objective falls by
+        :math:`(P W R)_{nj}^2 / (P W P)_{nn}`. Rows that others rebuild bring little. In the end kept parameters count
+        by what it costs to drop them, :math:`E_{nj}^2 (P W P)_{nn}`.
 
         Args:
             cap: The sum of sizes up to which they grow.
@@ -86,14 +90,21 @@ class TablePursuit:
 
     def _brought(self, table: Tensor) -> Tensor:
         """What one more parameter brings, ``(num_rows, d)``."""
-        return self._twice(self.full - table).square_().div_(self.curvature)
+        return self._normal(self.full - table).square_().div_(self.curvature)
 
-    def _twice(self, table: Tensor) -> Tensor:
-        return self.propagate(self.propagate(table))
+    def _normal(self, table: Tensor) -> Tensor:
+        """The objective's matrix P W P times a table."""
+        return self.propagate(self.propagate(table).mul_(self.weights))
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """What each row's squared error counts, ``(num_rows, 1)``: relative to the mean, one over its squared norm."""
+        norms = self.propagate(self.full).square_().sum(1, keepdim=True)
+        return norms.mean() / norms.clamp(min=1e-6 * norms.mean())
 
     @cached_property
     def curvature(self) -> Tensor:
-        r"""Squared norms of P's columns, ``(num_rows, 1)``: :math:`\mathrm{mean}_v (P v)^2` over random signs v."""
+        r"""The matrix's diagonal, ``(num_rows, 1)``: :math:`\mathrm{mean}_v (P W^{1/2} v)^2` over random signs v."""
         shape = (self.full.shape[0], _PROBES)
         signs = torch.randint(0, 2, shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-        return self.propagate(signs.to(self.full)).square_().mean(1, keepdim=True)
+        return self.propagate(signs.to(self.full) * self.weights.sqrt()).square_().mean(1, keepdim=True)

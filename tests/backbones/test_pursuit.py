@@ -26,7 +26,13 @@ def make_pursuit() -> TablePursuit:
 
 
 def missing(pursuit: TablePursuit, table: Tensor) -> float:
-    return float(pursuit.propagate(pursuit.full - table).square().sum())
+    final = pursuit.propagate(pursuit.full)
+    errors = pursuit.propagate(pursuit.full - table).square().sum(1) / final.square().sum(1)
+    return float(errors.sum() * final.square().sum(1).mean())
+
+
+def exact_curvature(pursuit: TablePursuit) -> Tensor:
+    return (make_matrix().square() * pursuit.weights).sum(0).unsqueeze(1)
 
 
 def test_fit_is_the_least_squares_solution() -> None:
@@ -34,6 +40,7 @@ def test_fit_is_the_least_squares_solution() -> None:
     sizes = torch.arange(NUM_ROWS) % (WIDTH + 1)
     fitted = pursuit.fit(sizes, pursuit.full, steps=200)
     kept, matrix = pursuit.kept(sizes), make_matrix()
+    matrix = matrix / (matrix @ pursuit.full).norm(dim=1, keepdim=True)  # errors count relative to a row's vector
     for column in range(WIDTH):
         rows = kept[:, column].nonzero().squeeze(1)
         exact = torch.linalg.lstsq(matrix[:, rows], matrix @ pursuit.full[:, column, None]).solution
@@ -43,7 +50,7 @@ def test_fit_is_the_least_squares_solution() -> None:
 
 def test_gains_are_what_single_parameters_bring_and_cost() -> None:
     pursuit, cap = make_pursuit(), 90
-    pursuit.curvature = make_matrix().square().sum(0).unsqueeze(1)  # exact, where random signs only estimate it
+    pursuit.curvature = exact_curvature(pursuit)  # where random signs only estimate it
     gains = pursuit.gains(cap, min_size=1)
     assert gains.shape == pursuit.full.shape and bool((gains >= 0).all())
     sizes, table = pursuit.grow(cap, min_size=1)
@@ -55,15 +62,16 @@ def test_gains_are_what_single_parameters_bring_and_cost() -> None:
             changed[row, column] = 0
             assert missing(pursuit, changed) - before == pytest.approx(float(gains[row, column]), rel=0.02, abs=1e-4)
         else:
-            direction = make_matrix()[:, row]
-            rest = pursuit.propagate(pursuit.full - table)[:, column]
+            roots = pursuit.weights.squeeze(1).sqrt()
+            direction = make_matrix()[:, row] * roots
+            rest = pursuit.propagate(pursuit.full - table)[:, column] * roots
             best = float((direction @ rest) ** 2 / (direction @ direction))  # the fall at the best value
             assert best == pytest.approx(float(gains[row, column]), rel=1e-6)
 
 
 def test_random_signs_estimate_the_curvature() -> None:
-    exact = make_matrix().square().sum(0)
-    assert float((make_pursuit().curvature.squeeze(1) / exact - 1).abs().mean()) < 0.2
+    pursuit = make_pursuit()
+    assert float((pursuit.curvature / exact_curvature(pursuit) - 1).abs().mean()) < 0.2
 
 
 def test_sizes_of_the_pursuit_rebuild_more_than_those_of_single_rows() -> None:
