@@ -64,7 +64,8 @@ class LightGCN(DotProductBackbone):
         full = self.table().weight.clone()
         super().cut(sizes, steps)
         if steps:
-            self.table().weight.copy_(TablePursuit(full, self.propagate).fit(self.table().sizes, full, steps))
+            pursuit = TablePursuit(full, self.propagate, self.frequency)
+            self.table().weight.copy_(pursuit.fit(self.table().sizes, full, steps))
 
     @torch.no_grad()
     def gains(self, cap: int, min_size: int, refit_steps: int) -> Tensor:
@@ -72,7 +73,7 @@ class LightGCN(DotProductBackbone):
         if not refit_steps:
             return super().gains(cap, min_size, refit_steps)
         self.check_full()
-        return TablePursuit(self.table().weight, self.propagate).gains(cap, min_size)
+        return TablePursuit(self.table().weight, self.propagate, self.frequency).gains(cap, min_size)
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return final vectors and squared norms of ``rows``; the last layer is computed for these rows alone."""

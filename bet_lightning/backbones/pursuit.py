@@ -19,17 +19,20 @@ _PROBES = 32  # random signs that measure the curvature
 
 
 class TablePursuit:
-    r"""The problem :math:`\min_E \sum_n \|P_n (E \odot M) - z_n\|^2 / \|z_n\|^2` for masks M of prefixes.
+    r"""The problem :math:`\min_E \sum_n \|P_n (E \odot M) - z_n\|^2 / (f_n \|z_n\|^2)` for masks M of prefixes.
 
     P is symmetric and linear, :math:`Z = P E_0` are the final vectors. Errors are relative to a row's vector, as
-    rankings follow its direction: the large vectors of popular rows would else take most of the budget.
+    rankings follow its direction, and per interaction: the large vectors of popular rows, which gather what is left of
+    many neighbours' errors, would else take most of the budget.
 
     Args:
         full: ``(num_rows, d)`` the full table :math:`E_0`.
         propagate: :math:`P`, of every column alike, apart from the others; returns a new tensor.
+        frequency: ``(num_rows,)`` interactions of each row, f; at least 1 is counted.
     """
 
-    def __init__(self, full: Tensor, propagate: Propagate) -> None:
+    def __init__(self, full: Tensor, propagate: Propagate, frequency: Tensor) -> None:
+        self.frequency = frequency
         self.full, self.propagate = full, propagate
 
     def kept(self, sizes: Tensor) -> Tensor:
@@ -57,9 +60,9 @@ class TablePursuit:
         r"""What each parameter is worth once the others are fitted: matching pursuit up to a budget.
 
         Sizes start at the smallest and grow in rounds, each time where one more parameter brings most: with the
-        residual :math:`R = Z - P E` and weights :math:`W = \mathrm{diag}(\|z_n\|^{-2})`, the objective falls by
-        :math:`(P W R)_{nj}^2 / (P W P)_{nn}`. Rows that others rebuild bring little. In the end kept parameters count
-        by what it costs to drop them, :math:`E_{nj}^2 (P W P)_{nn}`.
+        residual :math:`R = Z - P E` and weights :math:`W = \mathrm{diag}(f_n^{-1} \|z_n\|^{-2})`, the objective falls
+        by :math:`(P W R)_{nj}^2 / (P W P)_{nn}`. Rows that others rebuild bring little. In the end kept parameters
+        count by what it costs to drop them, :math:`E_{nj}^2 (P W P)_{nn}`.
 
         Args:
             cap: The sum of sizes up to which they grow.
@@ -98,9 +101,10 @@ class TablePursuit:
 
     @cached_property
     def weights(self) -> Tensor:
-        """What each row's squared error counts, ``(num_rows, 1)``: relative to the mean, one over its squared norm."""
+        """What each row's squared error counts, ``(num_rows, 1)``, relative to the mean."""
         norms = self.propagate(self.full).square_().sum(1, keepdim=True)
-        return norms.mean() / norms.clamp(min=1e-6 * norms.mean())
+        relative = norms.clamp_(min=1e-6 * norms.mean()).mul_(self.frequency.clamp(min=1).unsqueeze(1)).reciprocal_()
+        return relative / relative.mean()
 
     @cached_property
     def curvature(self) -> Tensor:

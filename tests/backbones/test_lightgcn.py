@@ -48,7 +48,7 @@ def test_cut_fits_what_is_kept_to_the_full_tables_vectors(edges: Edges) -> None:
     backbone.cut(sizes, steps=40)
     found = backbone.table()().detach()
     propagation = backbone.propagate(torch.eye(16))
-    relative = 1 / final.double().norm(dim=1)  # errors count relative to a row's vector
+    relative = 1 / (final.double().norm(dim=1) * backbone.frequency.clamp(min=1).double().sqrt())
     for column in range(4):  # least squares over the rows that keep the column
         rows = sizes > column
         weighted = relative[:, None] * propagation[:, rows].double()

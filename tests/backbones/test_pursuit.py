@@ -8,6 +8,7 @@ from bet_lightning.backbones.pursuit import TablePursuit
 from bet_lightning.gains import pool_decreasing, top_sizes
 
 NUM_ROWS, WIDTH = 40, 5
+FREQUENCY = torch.arange(NUM_ROWS).double() // 4
 
 
 def make_matrix() -> Tensor:
@@ -22,17 +23,21 @@ def make_pursuit() -> TablePursuit:
     matrix = make_matrix()
     scales = torch.logspace(0, -1, WIDTH, dtype=torch.float64)  # like a principal basis
     full = torch.randn(NUM_ROWS, WIDTH, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * scales
-    return TablePursuit(full, lambda table: matrix @ table)
+    return TablePursuit(full, lambda table: matrix @ table, FREQUENCY)
+
+
+def relative_weights(pursuit: TablePursuit) -> Tensor:
+    weights = 1 / (FREQUENCY.clamp(min=1) * pursuit.propagate(pursuit.full).square().sum(1))
+    return weights / weights.mean()
 
 
 def missing(pursuit: TablePursuit, table: Tensor) -> float:
-    final = pursuit.propagate(pursuit.full)
-    errors = pursuit.propagate(pursuit.full - table).square().sum(1) / final.square().sum(1)
-    return float(errors.sum() * final.square().sum(1).mean())
+    errors = pursuit.propagate(pursuit.full - table).square().sum(1)
+    return float((errors * relative_weights(pursuit)).sum())
 
 
 def exact_curvature(pursuit: TablePursuit) -> Tensor:
-    return (make_matrix().square() * pursuit.weights).sum(0).unsqueeze(1)
+    return (make_matrix().square() * relative_weights(pursuit)[:, None]).sum(0).unsqueeze(1)
 
 
 def test_fit_is_the_least_squares_solution() -> None:
@@ -40,10 +45,10 @@ def test_fit_is_the_least_squares_solution() -> None:
     sizes = torch.arange(NUM_ROWS) % (WIDTH + 1)
     fitted = pursuit.fit(sizes, pursuit.full, steps=200)
     kept, matrix = pursuit.kept(sizes), make_matrix()
-    matrix = matrix / (matrix @ pursuit.full).norm(dim=1, keepdim=True)  # errors count relative to a row's vector
+    roots = relative_weights(pursuit).sqrt().unsqueeze(1)
     for column in range(WIDTH):
         rows = kept[:, column].nonzero().squeeze(1)
-        exact = torch.linalg.lstsq(matrix[:, rows], matrix @ pursuit.full[:, column, None]).solution
+        exact = torch.linalg.lstsq(roots * matrix[:, rows], roots * (matrix @ pursuit.full[:, column, None])).solution
         torch.testing.assert_close(fitted[rows, column, None], exact, rtol=1e-6, atol=1e-8)
     assert not fitted[~kept].any()
 
@@ -62,7 +67,7 @@ def test_gains_are_what_single_parameters_bring_and_cost() -> None:
             changed[row, column] = 0
             assert missing(pursuit, changed) - before == pytest.approx(float(gains[row, column]), rel=0.02, abs=1e-4)
         else:
-            roots = pursuit.weights.squeeze(1).sqrt()
+            roots = relative_weights(pursuit).sqrt()
             direction = make_matrix()[:, row] * roots
             rest = pursuit.propagate(pursuit.full - table)[:, column] * roots
             best = float((direction @ rest) ** 2 / (direction @ direction))  # the fall at the best value
