@@ -22,6 +22,9 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         rebuilds_rows: Whether a row of size 0 still gets a vector, from its neighbours in the graph.
+        refit_powers: Powers of popularity by which a row's error may count, among its side's, when :meth:`cut` makes up
+            for what it cuts: which is best depends on the data. None for backbones that cannot make up for it.
+        refit_power: ``()`` float32 the one in force, in checkpoints; only where there are some.
         tables: The masked tables, all of one shape.
         frequency: ``(num_rows,)`` float32, training interactions of each row.
 
@@ -30,6 +33,8 @@ class Backbone(nn.Module, ABC):
     """
 
     rebuilds_rows: ClassVar[bool]
+    refit_powers: ClassVar[tuple[float, ...]] = ()
+    refit_power: Tensor
     frequency: Tensor
 
     def __init__(self, edges: Edges, max_size: int = 128, num_tables: int = 1) -> None:

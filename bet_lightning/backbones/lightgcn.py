@@ -33,6 +33,7 @@ class LightGCN(DotProductBackbone):
     """
 
     rebuilds_rows: ClassVar[bool] = True
+    refit_powers: ClassVar[tuple[float, ...]] = (0.0, -0.5, -1.0, 0.5, 1.0)
 
     def __init__(self, edges: Edges, max_size: int = 128, num_layers: int = 3, init_std: float = 0.1) -> None:
         super().__init__(edges, max_size)
@@ -41,6 +42,7 @@ class LightGCN(DotProductBackbone):
         self.num_layers = num_layers
         self.init_std = init_std
         self.graph = NormalizedGraph(edges)
+        self.register_buffer("refit_power", torch.zeros(()))
         self.reset_parameters()
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -64,8 +66,7 @@ class LightGCN(DotProductBackbone):
         full = self.table().weight.clone()
         super().cut(sizes, steps)
         if steps:
-            pursuit = TablePursuit(full, self.propagate, self.frequency)
-            self.table().weight.copy_(pursuit.fit(self.table().sizes, full, steps))
+            self.table().weight.copy_(self._pursuit(full).fit(self.table().sizes, full, steps))
 
     @torch.no_grad()
     def gains(self, cap: int, min_size: int, refit_steps: int) -> Tensor:
@@ -73,7 +74,12 @@ class LightGCN(DotProductBackbone):
         if not refit_steps:
             return super().gains(cap, min_size, refit_steps)
         self.check_full()
-        return TablePursuit(self.table().weight, self.propagate, self.frequency).gains(cap, min_size)
+        return self._pursuit(self.table().weight).gains(cap, min_size)
+
+    def _pursuit(self, full: Tensor) -> TablePursuit:
+        powers = self.frequency.clamp(min=1) ** self.refit_power
+        users, items = powers[: self.num_users], powers[self.num_users :]
+        return TablePursuit(full, self.propagate, torch.cat([users / users.sum(), items / items.sum()]))
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return final vectors and squared norms of ``rows``; the last layer is computed for these rows alone."""

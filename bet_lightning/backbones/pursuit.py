@@ -19,20 +19,19 @@ _PROBES = 32  # random signs that measure the curvature
 
 
 class TablePursuit:
-    r"""The problem :math:`\min_E \sum_n \|P_n (E \odot M) - z_n\|^2 / (f_n \|z_n\|^2)` for masks M of prefixes.
+    r"""The problem :math:`\min_E \sum_n w_n \|P_n (E \odot M) - z_n\|^2 / \|z_n\|^2` for masks M of prefixes.
 
-    P is symmetric and linear, :math:`Z = P E_0` are the final vectors. Errors are relative to a row's vector, as
-    rankings follow its direction, and per interaction: the large vectors of popular rows, which gather what is left of
-    many neighbours' errors, would else take most of the budget.
+    P is symmetric and linear, :math:`Z = P E_0` are the final vectors, w their weights. Errors are relative to a row's
+    vector, as rankings follow its direction.
 
     Args:
         full: ``(num_rows, d)`` the full table :math:`E_0`.
         propagate: :math:`P`, of every column alike, apart from the others; returns a new tensor.
-        frequency: ``(num_rows,)`` interactions of each row, f; at least 1 is counted.
+        importance: ``(num_rows,)`` positive weights w.
     """
 
-    def __init__(self, full: Tensor, propagate: Propagate, frequency: Tensor) -> None:
-        self.frequency = frequency
+    def __init__(self, full: Tensor, propagate: Propagate, importance: Tensor) -> None:
+        self.importance = importance
         self.full, self.propagate = full, propagate
 
     def kept(self, sizes: Tensor) -> Tensor:
@@ -60,9 +59,9 @@ class TablePursuit:
         r"""What each parameter is worth once the others are fitted: matching pursuit up to a budget.
 
         Sizes start at the smallest and grow in rounds, each time where one more parameter brings most: with the
-        residual :math:`R = Z - P E` and weights :math:`W = \mathrm{diag}(f_n^{-1} \|z_n\|^{-2})`, the objective falls
-        by :math:`(P W R)_{nj}^2 / (P W P)_{nn}`. Rows that others rebuild bring little. In the end kept parameters
-        count by what it costs to drop them, :math:`E_{nj}^2 (P W P)_{nn}`.
+        residual :math:`R = Z - P E` and :math:`W = \mathrm{diag}(w_n \|z_n\|^{-2})`, the objective falls by
+        :math:`(P W R)_{nj}^2 / (P W P)_{nn}`. Rows that others rebuild bring little. In the end kept parameters count
+        by what it costs to drop them, :math:`E_{nj}^2 (P W P)_{nn}`.
 
         Args:
             cap: The sum of sizes up to which they grow.
@@ -103,7 +102,7 @@ class TablePursuit:
     def weights(self) -> Tensor:
         """What each row's squared error counts, ``(num_rows, 1)``, relative to the mean."""
         norms = self.propagate(self.full).square_().sum(1, keepdim=True)
-        relative = norms.clamp_(min=1e-6 * norms.mean()).mul_(self.frequency.clamp(min=1).unsqueeze(1)).reciprocal_()
+        relative = self.importance.unsqueeze(1) / norms.clamp(min=1e-6 * norms.mean())
         return relative / relative.mean()
 
     @cached_property

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone
+from bet_lightning.callbacks.new_plan import new_search
+from bet_lightning.data import DataSplit
 from bet_lightning.search import BudgetedSearch
 
 _NOT_A_CHECKPOINT = (OSError, EOFError, RuntimeError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
@@ -51,32 +53,31 @@ def load_full_table(network: Backbone, path: str) -> EarlierSearch | None:
         raise ValueError(f"{path}: not a checkpoint of this backbone on this data ({error})") from None
 
 
-def earlier_gains(earlier: EarlierSearch, needed: bool, path: str) -> Tensor | None:
-    """The gains of an earlier search.
-
-    Raises:
-        ValueError: If it had none and they are needed, or the other way round.
-    """
-    if (earlier.gains is not None) != needed:
-        raise ValueError(f"{path}: its search was of another family or data")
-    return earlier.gains
-
-
-def continue_search(search: BudgetedSearch, earlier: EarlierSearch, path: str) -> None:
-    """Let a search go on from what an earlier one measured and learned, whatever its budgets were.
+def continue_search(
+    earlier: EarlierSearch, path: str, data: DataSplit, settings: Mapping[str, Any]
+) -> tuple[BudgetedSearch, Tensor | None]:
+    """Go on from what an earlier search measured and learned, whatever its budgets were.
 
     Args:
-        search: The search; changed.
-        earlier: The earlier one.
-        path: Where it is from, for the message.
+        earlier: The earlier search.
+        path: Where it is from, for messages.
+        data: The split data.
+        settings: Keyword arguments of ``new_search``.
+
+    Returns:
+        The search, and its gains.
 
     Raises:
-        ValueError: If that was a search of another family or on other data.
+        ValueError: If it was a search of another family or on other data.
     """
     try:
+        if (earlier.gains is None) != (settings["family"] == "paper"):
+            raise LookupError("no gains" if earlier.gains is None else "gains")
+        search = new_search(data, earlier.gains, **settings)
         search.go_on_from(earlier.state)
     except _NOT_A_CHECKPOINT as error:
         raise ValueError(f"{path}: its search was of another family or data ({error})") from None
+    return search, earlier.gains
 
 
 def _state_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:

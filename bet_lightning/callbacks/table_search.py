@@ -11,15 +11,14 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from torch import Tensor
 
-from bet_lightning.backbones import Backbone
 from bet_lightning.baselines import SizeRule, UniformSizes
 from bet_lightning.budget import Budget
-from bet_lightning.callbacks.earlier_run import EarlierSearch, continue_search, earlier_gains, load_full_table
-from bet_lightning.callbacks.new_plan import Family, find_gains, new_plan, new_search, profiles, resolve_caps
+from bet_lightning.callbacks.earlier_run import EarlierSearch, continue_search, load_full_table
+from bet_lightning.callbacks.first_search import first_search
+from bet_lightning.callbacks.new_plan import Family, new_plan, new_search, profiles, resolve_caps
 from bet_lightning.callbacks.run_results import keep_result, log_metrics, report_probe
 from bet_lightning.callbacks.settings import PLAN_SETTINGS, SEARCH_SETTINGS, check_names, check_settings
 from bet_lightning.callbacks.trials import begin_trial, dataset_of, recommender, validate_untrained
-from bet_lightning.data import DataSplit
 from bet_lightning.modules import LRSchedule, RecommenderModule
 from bet_lightning.report import define_axes, print_results, report_run
 from bet_lightning.results import Summary, new_summary, write_popularity
@@ -178,10 +177,11 @@ class TableSearch(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate what needs no training; choose the epoch's triplets and whether it ends with a validation."""
-        while self._plan.trial.max_epochs == 0 and not trainer.should_stop:
+        while self._plan.trial.has_untrained_result and not trainer.should_stop:
             module = recommender(pl_module)
             validate_untrained(trainer, module, self._plan.trial, self.probe_user_share)
-            self._finish(trainer, module, self._plan.trial)
+            if self._plan.trial.finished:
+                self._finish(trainer, module, self._plan.trial)
         trial = self._plan.trial
         # every trial sees the same triplets in the same order, so that only its sizes set it apart from the others
         trainer.train_dataloader.sampler.set_epoch(self.seed * 100_003 + trial.epoch)  # type: ignore[union-attr]
@@ -258,8 +258,9 @@ class TableSearch(pl.Callback):
             module.network.load_state_dict(trial.best_weights)
             if self.basis == "principal":
                 module.network.to_principal_basis()
-                trial.keep_weights(module.network.state_dict())
-            plan.begin_search(self._begin_search(module.network, dataset_of(trainer)))
+            search = self._begin_search(trainer, module)
+            trial.keep_weights(module.network.state_dict())
+            plan.begin_search(search)
         if not trial.is_probe:
             module.network.load_state_dict(trial.best_weights)
             keep_result(trainer, self.summary, plan, module.network.row_width)
@@ -271,16 +272,15 @@ class TableSearch(pl.Callback):
         else:
             self._begin(trainer, module, following)
 
-    def _begin_search(self, network: Backbone, data: DataSplit) -> BudgetedSearch:
+    def _begin_search(self, trainer: pl.Trainer, module: RecommenderModule) -> BudgetedSearch:
         """A search over the pre-trained table, or one that goes on from an earlier one."""
-        family: Family = self.search_settings["family"]
-        if self._earlier:
-            self._gains = earlier_gains(self._earlier, family != "paper", str(self.pretrained))
-        else:
-            self._gains = find_gains(network, family, next(iter(self.caps)), self.min_size, self.refit_steps)
-        search = new_search(data, self._gains, **self.search_settings)
+        settings = self.search_settings
         if self._earlier and self.pretrained:
-            continue_search(search, self._earlier, self.pretrained)
+            search, self._gains = continue_search(self._earlier, self.pretrained, dataset_of(trainer), settings)
+        else:
+            search, self._gains = first_search(
+                trainer, module, self._plan.orders, self.refit_steps, self.probe_user_share, settings
+            )
         return search
 
     @property

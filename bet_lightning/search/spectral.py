@@ -17,7 +17,8 @@ from bet_lightning.search.tails import SpectrumTails
 
 _NEAR = 0.5  # share of the candidates that are drawn around the best action so far
 _STEPS = (0.02, 0.2)  # standard deviations of their differences from it, relative to the range
-_EXPONENTS, _EVENNESS = (-2.0, 2.0), (0.0, MAX_EVENNESS)  # what they are drawn from
+_EXPONENTS, _EVENNESS = (-1.0, 1.5), (0.0, MAX_EVENNESS)  # what they are drawn from
+_SKEW = 3  # power of a uniform number that an evenness is: a few hundredths change as much as all of the rest
 _NO_EXPONENTS, _EVEN = (0.0, 0.0), (MAX_EVENNESS, MAX_EVENNESS)
 
 
@@ -71,8 +72,9 @@ class SpectralSampler:
         step = _STEPS[0] * (_STEPS[1] / _STEPS[0]) ** uniform[:, 3]
         normal = torch.randn(3, num_actions, generator=generator, dtype=torch.float64) * step
         near = torch.arange(num_actions) < (_NEAR * num_actions if best else 0)
-        centre = (best.user_share, best.user_shape, best.evenness) if best else (0.0, 0.0, 0.0)
-        bounds = self.shares, self.exponents, self.evenness
+        centre = (best.user_share, best.user_shape, best.evenness ** (1 / _SKEW)) if best else (0.0, 0.0, 0.0)
+        low_root, high_root = (evenness ** (1 / _SKEW) for evenness in self.evenness)
+        bounds = self.shares, self.exponents, (low_root, high_root)
         drawn = []
         for place, (low, high) in enumerate(bounds):
             anywhere = low + uniform[:, place] * (high - low)
@@ -80,7 +82,8 @@ class SpectralSampler:
             # mirrored at the bounds: cut off there, candidates would repeat each other
             around = high - (high - (low + (around - low).abs())).abs()
             drawn.append(torch.where(near, around.clamp(low, high), anywhere))
-        return SpectralBatch(self, *drawn)
+        share, exponent, root = drawn
+        return SpectralBatch(self, share, exponent, (root**_SKEW).clamp(*self.evenness))
 
     def sets(self, caps: Tensor, share: Tensor, exponent: Tensor, evenness: Tensor) -> tuple[Tensor, Tensor]:
         """The users' and the items' sets, rows of each size, for some actions.

@@ -56,6 +56,12 @@ class Trial:
         return self.phase in ("probe", "tune")
 
     @property
+    def has_untrained_result(self) -> bool:
+        """Whether its weights are to be validated before any training: a cut table may be at its best as it is."""
+        untrained = self.max_epochs == 0 or (self.start == "warm" and not self.is_probe)
+        return untrained and self.epoch == 0 and not self.best_metrics
+
+    @property
     def validates_next(self) -> bool:
         """Whether the coming epoch ends with a validation."""
         return (self.epoch + 1) % self.eval_every == 0 or self.epoch + 1 >= self.max_epochs

@@ -45,10 +45,13 @@ def test_cut_fits_what_is_kept_to_the_full_tables_vectors(edges: Edges) -> None:
     backbone = LightGCN(edges, max_size=4)
     full, sizes = backbone.table().weight.detach().clone(), torch.arange(16) % 5
     final = torch.cat(backbone.encode())  # type: ignore[arg-type]
+    backbone.refit_power.fill_(-1)
     backbone.cut(sizes, steps=40)
     found = backbone.table()().detach()
     propagation = backbone.propagate(torch.eye(16))
-    relative = 1 / (final.double().norm(dim=1) * backbone.frequency.clamp(min=1).double().sqrt())
+    importance = 1 / backbone.frequency.clamp(min=1).double()  # sides count the same
+    importance = torch.cat([side / side.sum() for side in importance.split([backbone.num_users, backbone.num_items])])
+    relative = importance.sqrt() / final.double().norm(dim=1)
     for column in range(4):  # least squares over the rows that keep the column
         rows = sizes > column
         weighted = relative[:, None] * propagation[:, rows].double()

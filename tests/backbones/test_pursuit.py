@@ -8,7 +8,7 @@ from bet_lightning.backbones.pursuit import TablePursuit
 from bet_lightning.gains import pool_decreasing, top_sizes
 
 NUM_ROWS, WIDTH = 40, 5
-FREQUENCY = torch.arange(NUM_ROWS).double() // 4
+IMPORTANCE = 1 / (1 + torch.arange(NUM_ROWS).double() // 4)
 
 
 def make_matrix() -> Tensor:
@@ -23,11 +23,11 @@ def make_pursuit() -> TablePursuit:
     matrix = make_matrix()
     scales = torch.logspace(0, -1, WIDTH, dtype=torch.float64)  # like a principal basis
     full = torch.randn(NUM_ROWS, WIDTH, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * scales
-    return TablePursuit(full, lambda table: matrix @ table, FREQUENCY)
+    return TablePursuit(full, lambda table: matrix @ table, IMPORTANCE)
 
 
 def relative_weights(pursuit: TablePursuit) -> Tensor:
-    weights = 1 / (FREQUENCY.clamp(min=1) * pursuit.propagate(pursuit.full).square().sum(1))
+    weights = IMPORTANCE / pursuit.propagate(pursuit.full).square().sum(1)
     return weights / weights.mean()
 
 

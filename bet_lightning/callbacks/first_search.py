@@ -1,0 +1,74 @@
+"""How a search begins on a pre-trained table: what parameters are worth, and how cut tables make up for what is cut."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from bet_lightning.callbacks.new_plan import find_gains, new_search
+from bet_lightning.callbacks.trials import dataset_of
+from bet_lightning.modules import RecommenderModule
+from bet_lightning.ranking import quality
+from bet_lightning.search import BudgetedSearch
+
+_DRAWS = 6  # actions that a power is judged by
+_logger = logging.getLogger(__name__)
+
+
+def first_search(
+    trainer: pl.Trainer,
+    module: RecommenderModule,
+    orders: tuple[Tensor, Tensor],
+    refit_steps: int,
+    user_share: float,
+    settings: Mapping[str, Any],
+) -> tuple[BudgetedSearch, Tensor | None]:
+    """Begin a search, with the ``refit_power`` whose best cut table ranks validation users best.
+
+    Each power cuts the same few draws of the sampler, without training.
+
+    Args:
+        trainer: Its validation users are ranked.
+        module: Has the full pre-trained table; it leaves with it and with the chosen power.
+        orders: User and item rows from the most to the least popular.
+        refit_steps: Steps by which a cut table makes up for what is cut.
+        user_share: Share of the validation users.
+        settings: Keyword arguments of ``new_search``.
+
+    Returns:
+        The search and what ``find_gains`` found.
+    """
+    network, data, users = module.network, dataset_of(trainer), trainer.val_dataloaders
+    users.share = user_share  # type: ignore[union-attr]
+    full = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+    def begin() -> tuple[BudgetedSearch, Tensor | None]:
+        gains = find_gains(network, settings["family"], settings["caps"][0], settings["min_size"], refit_steps)
+        return new_search(data, gains, **settings), gains
+
+    def best_quality(search: BudgetedSearch) -> float:
+        candidates = search.samplers[0].sample(_DRAWS, torch.Generator().manual_seed(0))
+        found = []
+        for action in map(candidates.at, range(_DRAWS)):
+            module.set_sizes(action.sizes(*orders), action.params, refit_steps)
+            found.append(quality(module.evaluate(users)))  # type: ignore[arg-type]
+            network.load_state_dict(full)
+        return max(found)
+
+    if not refit_steps or not network.refit_powers:
+        return begin()
+    best, best_power, chosen = -1.0, 0.0, None
+    for power in network.refit_powers:
+        full["refit_power"].fill_(power)
+        network.load_state_dict(full)
+        begun = begin()
+        reached = best_quality(begun[0])
+        _logger.info("refit power %g: %.4f", power, reached)
+        if chosen is None or reached > best:
+            best, best_power, chosen = reached, power, begun
+    assert chosen  # there is a power
+    network.refit_power.fill_(best_power)
+    return chosen
