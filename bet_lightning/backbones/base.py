@@ -22,8 +22,8 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         rebuilds_rows: Whether a row of size 0 still gets a vector, from its neighbours in the graph.
-        refit_powers: Powers of popularity by which a row's error may count, among its side's, when :meth:`cut` makes up
-            for what it cuts: which is best depends on the data. None for backbones that cannot make up for it.
+        refit_powers: Powers of popularity, in order, by which a row's error may count among its side's when :meth:`cut`
+            makes up for what it cuts: which is best depends on the data. None for backbones that cannot.
         refit_power: ``()`` float32 the one in force, in checkpoints; only where there are some.
         tables: The masked tables, all of one shape.
         frequency: ``(num_rows,)`` float32, training interactions of each row.

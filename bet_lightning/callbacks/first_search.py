@@ -1,8 +1,8 @@
 """How a search begins on a pre-trained table: what parameters are worth, and how cut tables make up for what is cut."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -16,6 +16,22 @@ from bet_lightning.search import BudgetedSearch
 
 _DRAWS = 8  # actions that a power is judged by
 _logger = logging.getLogger(__name__)
+
+
+class Attempt(NamedTuple):
+    """A search begun with a power, and how well the best of a few cut tables ranks.
+
+    Attributes:
+        quality: Mean recall and ndcg of that table.
+        power: The power of popularity.
+        search: The search.
+        gains: What ``find_gains`` found for it.
+    """
+
+    quality: float
+    power: float
+    search: BudgetedSearch
+    gains: Tensor | None
 
 
 def first_search(
@@ -58,17 +74,30 @@ def first_search(
             network.load_state_dict(full)
         return max(found)
 
-    if not refit_steps or not network.refit_powers:
-        return begin()
-    best, best_power, chosen = -1.0, 0.0, None
-    for power in network.refit_powers:
+    def attempt(power: float) -> Attempt:
         full["refit_power"].fill_(power)
         network.load_state_dict(full)
         begun = begin()
         reached = best_quality(begun[0])
         _logger.info("refit power %g: %.4f", power, reached)
-        if chosen is None or reached > best:
-            best, best_power, chosen = reached, power, begun
-    assert chosen  # there is a power
-    network.refit_power.fill_(best_power)
-    return chosen
+        return Attempt(reached, power, *begun)
+
+    if not refit_steps or not network.refit_powers:
+        return begin()
+    chosen = ascend(network.refit_powers, attempt)
+    network.refit_power.fill_(chosen.power)
+    return chosen.search, chosen.gains
+
+
+def ascend(places: Sequence[float], attempt: Callable[[float], Attempt]) -> Attempt:
+    """Walk from the middle of some places, down or else up, while it gets better: the best, where there is one peak."""
+    middle = len(places) // 2
+    start = best = attempt(places[middle])
+    for direction in (places[middle + 1 :], places[:middle][::-1]):
+        for following in map(attempt, direction):
+            if following.quality <= best.quality:
+                break
+            best = following
+        if best is not start:
+            break
+    return best

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from bet_lightning.backbones import LightGCN
+from bet_lightning.callbacks.first_search import Attempt, ascend
 from bet_lightning.callbacks.new_plan import find_gains, new_search
 from bet_lightning.cli import main
 from bet_lightning.data import InteractionDataModule
@@ -48,6 +49,21 @@ def test_the_power_of_the_best_cut_table_is_chosen(tmp_path: Path) -> None:
         reached[power] = max(found)
     assert len(set(reached.values())) > 1
     assert chosen_power(tmp_path / "run") == max(reached, key=reached.__getitem__)
+
+
+@pytest.mark.parametrize(
+    ("qualities", "peak", "tried"),
+    [([1, 2, 3, 2, 1], 2, [2, 3, 1]), ([1, 2, 3, 4, 5], 4, [2, 3, 4]), ([3, 4, 2, 1, 0], 1, [2, 3, 1, 0])],
+)
+def test_ascent_finds_the_peak_and_goes_one_way(qualities: list[float], peak: int, tried: list[int]) -> None:
+    seen = []
+
+    def attempt(place: float) -> Attempt:
+        seen.append(int(place))
+        return Attempt(qualities[int(place)], place, None, None)  # type: ignore[arg-type]
+
+    assert ascend(range(5), attempt).power == peak
+    assert seen == tried
 
 
 def test_nothing_is_chosen_where_nothing_is_made_up_for(tmp_path: Path) -> None:
