@@ -13,6 +13,7 @@ from bet_lightning.gains import pool_decreasing, top_sizes
 
 Propagate = Callable[[Tensor], Tensor]
 
+_GROWN = 0.2  # of a budget is handed out by pursuit: as sizes go on growing, gains rank worse what is best kept
 _ROUNDS = 8  # of growing
 _STEPS = 6  # of conjugate gradients between them
 _PROBES = 32  # random signs that measure the curvature
@@ -56,7 +57,7 @@ class TablePursuit:
         return start.addcmul_(found, scaled)
 
     def gains(self, cap: int, min_size: int) -> Tensor:
-        r"""What each parameter is worth once the others are fitted: matching pursuit up to a budget.
+        r"""What each parameter is worth once the others are fitted: matching pursuit for a budget.
 
         Sizes start at the smallest and grow in rounds, each time where one more parameter brings most: with the
         residual :math:`R = Z - P E` and :math:`W = \mathrm{diag}(w_n \|z_n\|^{-2})`, the objective falls by
@@ -64,13 +65,14 @@ class TablePursuit:
         by what it costs to drop them, :math:`E_{nj}^2 (P W P)_{nn}`.
 
         Args:
-            cap: The sum of sizes up to which they grow.
+            cap: The sum of sizes that is wanted; they grow a fifth of the way from the smallest sizes.
             min_size: Smallest size of a row.
 
         Returns:
             ``(num_rows, d)`` float32.
         """
-        sizes, table = self.grow(cap, min_size)
+        least = min_size * self.full.shape[0]
+        sizes, table = self.grow(least + int(_GROWN * (cap - least)), min_size)
         return torch.where(self.kept(sizes), table.square() * self.curvature, self._brought(table)).float()
 
     def grow(self, cap: int, min_size: int) -> tuple[Tensor, Tensor]:
