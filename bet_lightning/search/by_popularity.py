@@ -62,7 +62,7 @@ class GroupedSampler:
         other.sampler = self.sampler.with_cap(cap)
         return other
 
-    def sample(self, num_actions: int, generator: torch.Generator, best: Action | None = None) -> GroupedBatch:
+    def sample(self, num_actions: int, generator: torch.Generator, best: Sequence[Action] = ()) -> GroupedBatch:
         """Draw actions, independent of what was measured before."""
         return GroupedBatch(self, self.sampler.sample(num_actions, generator))
 

@@ -63,13 +63,13 @@ class BoundedSampler:
             self.num_users, self.num_items, cap, self.max_size, self.min_size, realization=self.realization
         )
 
-    def sample(self, num_actions: int, generator: torch.Generator, best: Action | None = None) -> ActionBatch:
+    def sample(self, num_actions: int, generator: torch.Generator, best: Sequence[Action] = ()) -> ActionBatch:
         """Draw actions, independent of each other and of what was measured before.
 
         Args:
             num_actions: How many.
             generator: The only source of randomness.
-            best: The best action measured so far; not used.
+            best: The best actions measured so far; not used.
         """
         kinds = torch.randint(len(DISTRIBUTIONS), (num_actions, 2), generator=generator)
         uniform = torch.rand(num_actions, 2, generator=generator, dtype=torch.float64)

@@ -12,6 +12,8 @@ from bet_lightning.search.selection import Selection, select_candidate, strategy
 from bet_lightning.search.set_predictor import SetPredictor
 from bet_lightning.search.training import ActionFitness, fitness_loss, fitness_optimizer
 
+_LEADERS = 4  # actions that candidates are drawn around
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -66,8 +68,8 @@ class Sampler(Protocol):
     def with_cap(self, cap: int) -> "Sampler":
         """The same sampler for another budget."""
 
-    def sample(self, num_actions: int, generator: torch.Generator, best: Action | None = None) -> Candidates:
-        """Draw actions; ``best`` is the best measured so far."""
+    def sample(self, num_actions: int, generator: torch.Generator, best: Sequence[Action] = ()) -> Candidates:
+        """Draw actions; ``best`` are the best measured so far, of this budget and of others."""
 
     def sets_of(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
         """What the predictor sees of actions of this sampler's family, whatever their budget."""
@@ -120,12 +122,12 @@ class BudgetedSearch:
         exploring = own < self.num_random
         turn = (own - self.num_random) // len(self.samplers)  # each budget goes through all strategies
         strategy = "random" if exploring else strategy_at(turn, self.selection)
-        best = [] if exploring else [proposal.action for proposal, _ in self.best(1, sampler)]
-        candidates = sampler.sample(self.num_candidates, self.sampler_generator, *best)
+        best = [] if exploring else [proposal.action for proposal, _ in self.leaders(sampler)]
+        candidates = sampler.sample(self.num_candidates, self.sampler_generator, best)
         encoded = self.predictor.encode_all(*candidates.sets)
         with torch.no_grad():
             predicted = self.predictor.predict_from(encoded)
-            best_encoded = self.predictor.encode(*sampler.sets_of(best))[0] if best else None
+            best_encoded = self.predictor.encode(*sampler.sets_of(best[:1]))[0] if best else None
         index = select_candidate(strategy, predicted, encoded, best_encoded, self.selection_generator)
         return Proposal(iteration, strategy, candidates.at(index), float(predicted[index]))
 
@@ -147,13 +149,14 @@ class BudgetedSearch:
             self.scheduler.step()
         return float(loss.detach())
 
-    def best(self, count: int, sampler: Sampler) -> list[tuple[Proposal, float]]:
-        """The pairs of a sampler's family of highest fitness, best first, whose budget is its own or the nearest."""
-        own = [pair for pair in self.probed if pair[0].action.by_popularity == sampler.by_popularity]
-        distances = [abs(proposal.action.params - sampler.cap) for proposal, _ in own]
-        nearest = min(distances, default=0)
-        pairs = [pair for pair, distance in zip(own, distances, strict=True) if distance == nearest]
-        return sorted(pairs, key=lambda pair: -pair[1])[:count]
+    def leaders(self, sampler: Sampler) -> list[tuple[Proposal, float]]:
+        """The pairs of highest fitness of a sampler's family, one of its own budget or the nearest, then of others."""
+        leaders: dict[int, tuple[Proposal, float]] = {}
+        for pair in self.probed:
+            action = pair[0].action
+            if action.by_popularity == sampler.by_popularity:
+                leaders[action.params] = max(leaders.get(action.params, pair), pair, key=lambda pair: pair[1])
+        return [leaders[cap] for cap in sorted(leaders, key=lambda cap: abs(cap - sampler.cap))][:_LEADERS]
 
     def _sets(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
         """What the predictor sees of actions: every family's by a sampler of its own."""

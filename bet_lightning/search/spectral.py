@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
@@ -15,7 +16,7 @@ from bet_lightning.search.set_predictor import SetPredictor
 from bet_lightning.search.spectrum import MAX_EVENNESS, Spectrum, column_penalty
 from bet_lightning.search.tails import SpectrumTails
 
-_NEAR = 0.5  # share of the candidates that are drawn around the best action so far
+_NEAR = 0.5  # share of the candidates that are drawn around the best actions so far
 _STEPS = (0.02, 0.2)  # standard deviations of their differences from it, relative to the range
 _EXPONENTS, _EVENNESS = (-1.0, 1.5), (0.0, MAX_EVENNESS)  # what they are drawn from
 _SKEW = 6  # power of a uniform number that an evenness is: a few hundredths change as much as all of the rest
@@ -25,8 +26,9 @@ _NO_EXPONENTS, _EVEN = (0.0, 0.0), (MAX_EVENNESS, MAX_EVENNESS)
 class SpectralSampler:
     """Draws a user share, an exponent of popularity and an evenness; sizes follow from the spectrum, up to the cap.
 
-    Half of the candidates are drawn around the best action, near and less near, where one is given. A candidate is
-    described by groups of rows, in O(groups x max_size); the one that is chosen is made exactly, row by row.
+    Half of the candidates are drawn around the best actions, near and less near, where some are given. Shares near
+    either end are drawn more often: one side can do with little. A candidate is described by groups of rows, in
+    O(groups x max_size); the one that is chosen is made exactly, row by row.
 
     Args:
         spectrum: What each parameter of each row is worth.
@@ -60,30 +62,38 @@ class SpectralSampler:
         sampler._set_cap(cap)
         return sampler
 
-    def sample(self, num_actions: int, generator: torch.Generator, best: Action | None = None) -> SpectralBatch:
+    def sample(self, num_actions: int, generator: torch.Generator, best: Sequence[Action] = ()) -> SpectralBatch:
         """Draw candidates.
 
         Args:
             num_actions: How many.
             generator: The only source of randomness.
-            best: The best action measured so far.
+            best: The best actions measured so far, of this budget and of others.
         """
         uniform = torch.rand(num_actions, 4, generator=generator, dtype=torch.float64)
-        step = _STEPS[0] * (_STEPS[1] / _STEPS[0]) ** uniform[:, 3]
-        normal = torch.randn(3, num_actions, generator=generator, dtype=torch.float64) * step
-        near = torch.arange(num_actions) < (_NEAR * num_actions if best else 0)
-        centre = (best.user_share, best.user_shape, best.evenness ** (1 / _SKEW)) if best else (0.0, 0.0, 0.0)
-        low_root, high_root = (evenness ** (1 / _SKEW) for evenness in self.evenness)
-        bounds = self.shares, self.exponents, (low_root, high_root)
-        drawn = []
-        for place, (low, high) in enumerate(bounds):
-            anywhere = low + uniform[:, place] * (high - low)
-            around = centre[place] + normal[place] * (high - low)
+        step = _STEPS[0] * (_STEPS[1] / _STEPS[0]) ** uniform[:, 3:]
+        normal = torch.randn(num_actions, 3, generator=generator, dtype=torch.float64) * step
+        drawn = uniform[:, :3]
+        if best:
+            near = int(_NEAR * num_actions)
+            centres = torch.tensor([self._places(action) for action in best], dtype=torch.float64)
+            around = centres[torch.arange(near) % len(best)] + normal[:near]
             # mirrored at the bounds: cut off there, candidates would repeat each other
-            around = high - (high - (low + (around - low).abs())).abs()
-            drawn.append(torch.where(near, around.clamp(low, high), anywhere))
-        share, exponent, root = drawn
-        return SpectralBatch(self, share, exponent, (root**_SKEW).clamp(*self.evenness))
+            drawn[:near] = (1 - (1 - around.abs()).abs()).clamp(0, 1)
+        low, high = self.shares
+        share = low + (high - low) * (drawn[:, 0] * torch.pi / 2).sin().square()
+        low, high = self.exponents
+        exponent = low + (high - low) * drawn[:, 1]
+        low, high = (evenness ** (1 / _SKEW) for evenness in self.evenness)
+        evenness = ((low + (high - low) * drawn[:, 2]) ** _SKEW).clamp(*self.evenness)
+        return SpectralBatch(self, share, exponent, evenness)
+
+    def _places(self, action: Action) -> tuple[float, float, float]:
+        """Where an action lies between the bounds of what is drawn, from 0 to 1."""
+        low, high = self.shares
+        share = math.asin(math.sqrt(_place(action.user_share, low, high))) * 2 / math.pi
+        roots = (evenness ** (1 / _SKEW) for evenness in (action.evenness, *self.evenness))
+        return share, _place(action.user_shape, *self.exponents), _place(*roots)
 
     def sets(self, caps: Tensor, share: Tensor, exponent: Tensor, evenness: Tensor) -> tuple[Tensor, Tensor]:
         """The users' and the items' sets, rows of each size, for some actions.
@@ -116,6 +126,11 @@ class SpectralSampler:
         users, items = (torch.bincount(sizes[side], minlength=self.max_size + 1)[1:] for side in self.spectrum.sides)
         dtype = torch.uint8 if self.max_size <= torch.iinfo(torch.uint8).max else torch.int16
         return Action(users, items, self.name, exponent, self.name, exponent, share, evenness, sizes.to(dtype))
+
+
+def _place(value: float, low: float, high: float) -> float:
+    """Where a value lies between bounds, from 0 to 1."""
+    return min(1.0, max(0.0, (value - low) / (high - low))) if high > low else 0.0
 
 
 class SpectralBatch(NamedTuple):

@@ -58,7 +58,7 @@ def test_families_take_turns_in_one_search() -> None:
     by_popularity = [proposal.action.by_popularity for proposal, _ in search.probed]
     assert by_popularity == [False, True] * 3
     for sampler in (spectral, grouped):
-        assert all(p.action.by_popularity == sampler.by_popularity for p, _ in search.best(9, sampler))
+        assert all(p.action.by_popularity == sampler.by_popularity for p, _ in search.leaders(sampler))
     users_sets, _ = search._sets([proposal.action for proposal, _ in search.probed])
     torch.testing.assert_close(users_sets[1:2], grouped.sets_of([search.probed[1][0].action])[0])
     torch.testing.assert_close(users_sets[4:5], spectral.sets_of([search.probed[4][0].action])[0])

@@ -57,8 +57,11 @@ def test_budgets_take_turns_and_go_through_all_strategies() -> None:
     assert [proposal.action.params for proposal in proposals] == [*caps] * 5
     assert [proposal.strategy for proposal in proposals[::2]] == [strategy_at(t, "mixed") for t in range(5)]
     for cap, sampler in zip(caps, search.samplers, strict=True):
-        (best,) = search.best(1, sampler)
-        assert best[1] == max(fitness for proposal, fitness in search.probed if proposal.action.params == cap)
+        leaders = search.leaders(sampler)  # its own budget's comes first
+        assert [proposal.action.params for proposal, _ in leaders] == [cap, *(other for other in caps if other != cap)]
+        for proposal, best in leaders:
+            same = [fitness for other, fitness in search.probed if other.action.params == proposal.action.params]
+            assert best == max(same)
 
 
 def test_the_predictor_knows_the_budget() -> None:

@@ -41,15 +41,17 @@ def test_candidates_gather_around_the_best() -> None:
     sampler = make_sampler()
     low, high = sampler.shares
     best = sampler.make(0.6, 0.5, 0.3)
-    drawn = sampler.sample(200, torch.Generator().manual_seed(1), best)
+    drawn = sampler.sample(200, torch.Generator().manual_seed(1), [best])
     near = drawn.user_share[:100]
     assert float((near - 0.6).abs().mean()) < 0.1 < float((drawn.user_share[100:] - 0.6).abs().mean())
-    at_the_bound = sampler.sample(200, torch.Generator().manual_seed(1), sampler.make(low, 2.0, 0.0))
+    at_the_bound = sampler.sample(200, torch.Generator().manual_seed(1), [sampler.make(low, 1.5, 0.0)])
     assert len(at_the_bound.user_share.unique()) == len(at_the_bound.exponent.unique()) == 200
-    assert low <= float(at_the_bound.user_share.min()) and float(at_the_bound.exponent.max()) <= 2.0
+    assert low <= float(at_the_bound.user_share.min()) and float(at_the_bound.exponent.max()) <= 1.5
     assert len(at_the_bound.evenness.unique()) == 200
     assert float(at_the_bound.evenness.min()) >= 0 and float(at_the_bound.evenness.max()) < 1
     assert low <= float(drawn.user_share.min()) and float(drawn.user_share.max()) <= high
+    both = sampler.sample(200, torch.Generator().manual_seed(1), [best, sampler.make(0.2, 0.5, 0.3)]).user_share[:100]
+    assert float((both[::2] - 0.6).abs().mean()) < 0.1 and float((both[1::2] - 0.2).abs().mean()) < 0.1
 
 
 def test_uniform_candidates_have_one_size_a_side() -> None:
@@ -57,7 +59,7 @@ def test_uniform_candidates_have_one_size_a_side() -> None:
     uniform = SpectralSampler(sampler.spectrum, CAP, uniform=True)
     many = uniform.sample(500, torch.Generator().manual_seed(3))
     assert all(float(sets.min()) == 0 for sets in many.sets)  # rounding must not leave less than no rows
-    drawn = uniform.sample(5, torch.Generator().manual_seed(1), uniform.make(0.5, 0.0, 1.0))
+    drawn = uniform.sample(5, torch.Generator().manual_seed(1), [uniform.make(0.5, 0.0, 1.0)])
     for index in range(5):
         action = drawn.at(index)
         assert action.user_distribution == "uniform"
