@@ -50,8 +50,9 @@ class TablePursuit:
         Returns:
             ``(num_rows, d)``, zero outside of the mask.
         """
-        scaled = self.kept(sizes) * self.curvature.rsqrt()  # in units of which every parameter curves alike
-        start = start * self.kept(sizes)
+        kept = self.kept(sizes)
+        scaled = kept * self.curvature.rsqrt()  # in units of which every parameter curves alike
+        start = start * kept
         missing = self._normal(self.full - start).mul_(scaled)
         found = conjugate_gradients(lambda x: self._normal(x * scaled).mul_(scaled), missing, steps)
         return start.addcmul_(found, scaled)

@@ -57,13 +57,17 @@ def first_search(
     Returns:
         The search and what ``find_gains`` found.
     """
-    network, data, users = module.network, dataset_of(trainer), trainer.val_dataloaders
-    users.share = user_share  # type: ignore[union-attr]
-    full = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    network, data = module.network, dataset_of(trainer)
 
     def begin() -> tuple[BudgetedSearch, Tensor | None]:
         gains = find_gains(network, settings["family"], settings["caps"][0], settings["min_size"], refit_steps)
         return new_search(data, gains, **settings), gains
+
+    if not refit_steps or not network.refit_powers:
+        return begin()
+    users = trainer.val_dataloaders
+    users.share = user_share  # type: ignore[union-attr]
+    full = {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
     def best_quality(search: BudgetedSearch) -> float:
         candidates = search.samplers[0].sample(_DRAWS, torch.Generator().manual_seed(0))
@@ -82,8 +86,6 @@ def first_search(
         _logger.info("refit power %g: %.4f", power, reached)
         return Attempt(reached, power, *begun)
 
-    if not refit_steps or not network.refit_powers:
-        return begin()
     chosen = ascend(network.refit_powers, attempt)
     network.refit_power.fill_(chosen.power)
     return chosen.search, chosen.gains
