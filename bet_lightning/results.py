@@ -129,7 +129,7 @@ def new_summary(backbone: Backbone, data: DataSplit, caps: Sequence[int], seed: 
         "budget": budgets[0],
         "budgets": budgets,
         "results": [],
-        "search": {"probes": 0, "best_fitness": None, "seconds": 0.0},
+        "search": {"probes": 0, "best_fitness": None, "seconds": 0.0, "seconds_to_begin": 0.0},
         "versions": {
             "bet_lightning": __version__,
             "torch": str(torch.__version__),

@@ -64,6 +64,7 @@ def new_search(
     width: int,
     min_size: int,
     realization: Realization,
+    even_too: bool = False,
     **settings: Any,
 ) -> BudgetedSearch:
     """Build samplers, predictor and search.
@@ -76,6 +77,8 @@ def new_search(
         width: Largest size of a row.
         min_size: Smallest size of a row.
         realization: How the paper's candidates follow from a distribution.
+        even_too: Have every fourth spectral iteration draw two whole numbers, which are rarely drawn otherwise and
+            are often best where weights start fresh.
         settings: Further keyword arguments of ``BudgetedSearch``.
     """
     bounded = BoundedSampler(data.num_users, data.num_items, caps[0], width, min_size, realization)
@@ -87,10 +90,12 @@ def new_search(
     spectrum = Spectrum(gains, torch.cat(frequencies), data.num_users)
     first = SpectralSampler(spectrum, caps[0], min_size, uniform=family == "uniform")
     users, items = first.tails
-    samplers: list[Sampler] = [first.with_cap(cap) for cap in caps]
+    turns: list[Sampler] = [first]
     if family == "mixed":
-        grouped = GroupedSampler(bounded, [popularity_order(side) for side in frequencies], first.tails)
-        samplers += [grouped.with_cap(cap) for cap in caps]
+        turns.append(GroupedSampler(bounded, [popularity_order(side) for side in frequencies], first.tails))
+    if even_too and family != "uniform":
+        turns = [*turns, *turns, *turns, SpectralSampler(spectrum, caps[0], min_size, uniform=True)]
+    samplers = [sampler.with_cap(cap) for sampler in turns for cap in caps]
     return BudgetedSearch(samplers, SpectralPredictor(users.features, items.features, width), **settings)
 
 

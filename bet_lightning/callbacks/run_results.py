@@ -1,6 +1,7 @@
 """What a search leaves in its run folder and its loggers as it goes."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ def log_metrics(trainer: pl.Trainer, metrics: dict[str, Any]) -> None:
     """Give numbers to all loggers, at the current step."""
     for logger in trainer.loggers:
         logger.log_metrics(metrics, step=trainer.global_step)
+
+
+def log_validation(trainer: pl.Trainer, plan: TrainingPlan, metrics: Mapping[str, float]) -> None:
+    """Log what a long training reached, by its own epochs."""
+    key = plan.label.replace(" ", "/")
+    named = {f"{key}/{name}": value for name, value in metrics.items()}
+    log_metrics(trainer, {f"{key}/epoch": plan.trial.epoch, **named})
 
 
 def keep_result(trainer: pl.Trainer, summary: Summary, plan: TrainingPlan, max_size: int) -> None:
@@ -56,11 +64,12 @@ def report_probe(trainer: pl.Trainer, summary: Summary, plan: TrainingPlan, phas
     folder = Path(trainer.default_root_dir)
     for record in plan.records:
         record.setdefault("rank", trainer.global_rank)
-    tuned = [found for record in plan.records for found in record.get("tuned", {}).values()]
+    tuned = [found for record in plan.records + plan.earlier for found in record.get("tuned", {}).values()]
     summary["search"] = {
         "probes": len(plan.records),
         "best_fitness": plan.best_fitness,
-        "seconds": sum(found["seconds"] for found in plan.records + tuned),
+        "seconds": plan.seconds_to_begin + sum(found["seconds"] for found in plan.records + tuned),
+        "seconds_to_begin": plan.seconds_to_begin,
     }
     if trainer.is_global_zero:
         write_actions(folder, plan.records)

@@ -16,7 +16,7 @@ from bet_lightning.budget import Budget
 from bet_lightning.callbacks.earlier_run import EarlierSearch, continue_search, load_full_table
 from bet_lightning.callbacks.first_search import first_search
 from bet_lightning.callbacks.new_plan import Family, new_plan, new_search, profiles, resolve_caps
-from bet_lightning.callbacks.run_results import keep_result, log_metrics, report_probe
+from bet_lightning.callbacks.run_results import keep_result, log_validation, report_probe
 from bet_lightning.callbacks.settings import PLAN_SETTINGS, SEARCH_SETTINGS, check_names, check_settings
 from bet_lightning.callbacks.trials import begin_trial, dataset_of, recommender, validate_untrained
 from bet_lightning.modules import LRSchedule, RecommenderModule
@@ -54,13 +54,14 @@ class TableSearch(pl.Callback):
         num_updates: Predictor updates an iteration, N.
         selection: Which candidate is probed: the paper's ``mixed``, ``greedy``, ``nearest`` or ``random``.
         realization: How the paper's candidates follow from a distribution: ``quantile`` or ``draws``.
-        probe_epochs: Epochs of a probe (paper: 10 or 15); 0 ranks the masked table without training.
+        probe_epochs: Epochs of a probe (paper: 10 or 15); 0 ranks the masked table without training. Default: 1 for the
+            paper's family, else 0.
         probe_user_share: Share of the validation users that a probe is validated on, rounded up to whole batches
             (paper: 1).
         refit_steps: Steps by which the kept parameters of a masked pre-trained table make up for the others, before
             probes and warm retraining (LightGCN: conjugate gradients towards the full table's final vectors).
         probe_schedule: Learning rate of what starts from pre-trained weights.
-        num_tuned: Actions of highest fitness that are probed again, for longer, before some are retrained.
+        num_tuned: Actions of high fitness, not all alike, that are probed again for longer.
         tune_epochs: Epochs of these probes.
         num_retrain: Actions retrained.
         retrain_init: Weights that retraining starts from: ``fresh`` as in the paper, the masked pre-trained ones
@@ -89,7 +90,7 @@ class TableSearch(pl.Callback):
         num_updates: int = 2,
         selection: Selection = "mixed",
         realization: Realization = "quantile",
-        probe_epochs: int = 1,
+        probe_epochs: int | None = None,
         probe_user_share: float = 0.3,
         refit_steps: int = 0,
         probe_schedule: LRSchedule = LRSchedule(decay=0.98),  # noqa: B008 (frozen)
@@ -105,8 +106,8 @@ class TableSearch(pl.Callback):
         rule: SizeRule | None = None,
         seed: int | None = None,
     ) -> None:
-        settings = dict(locals())
-        check_settings(settings)
+        probe_epochs = int(family == "paper") if probe_epochs is None else probe_epochs
+        check_settings(settings := dict(locals()))
         self.rules = [rule] if rule else [UniformSizes()] if rivals is None else list(rivals)
         check_names([each.name for each in self.rules])
         self.budgets, self.min_size = [budget] if isinstance(budget, Budget) else list(budget), min_size
@@ -114,7 +115,8 @@ class TableSearch(pl.Callback):
         self.basis, self.pretrained, self.refit_steps = basis, pretrained, refit_steps
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.plan_settings = {name: settings[name] for name in PLAN_SETTINGS} | {"rules_only": rule is not None}
-        self.search_settings = {name: settings[name] for name in SEARCH_SETTINGS} | {"seed": self.seed}
+        self.search_settings = {name: settings[name] for name in SEARCH_SETTINGS}
+        self.search_settings |= {"seed": self.seed, "even_too": retrain_init != "warm"}
         self.plan: TrainingPlan | None = None
         self.summary: Summary = {}
         self._restored: dict[str, Any] = {}
@@ -141,7 +143,7 @@ class TableSearch(pl.Callback):
             "max_epochs": num_epochs,
             "eval_every_n_epochs": 1,
         }
-        self.search_settings |= {"num_random": 0, "selection": "greedy"}
+        self.search_settings |= {"num_random": 0, "selection": "greedy", "even_too": False}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Resolve the budget on the data; start the first training or continue a restored one."""
@@ -165,9 +167,8 @@ class TableSearch(pl.Callback):
             return
         self.summary = new_summary(backbone, data, list(self.caps), self.seed)
         if trainer.is_global_zero:
-            names = [
-                f"{name}{suffix}" for suffix in self.caps.values() for name in (BET, *(r.name for r in self.rules))
-            ]
+            trained = (BET, *(rule.name for rule in self.rules))
+            names = [f"{name}{suffix}" for suffix in self.caps.values() for name in trained]
             define_axes(trainer.loggers, self.plan.training_names(names))
             write_popularity(self.folder, *profiles(data))
         self._begin(trainer, module, self.plan.trial)
@@ -217,8 +218,7 @@ class TableSearch(pl.Callback):
             metrics = {k.removeprefix("val/"): v for k, v in logged.items() if k.startswith("val/")}
             trial.record(metrics, self._probe_metrics, module.network.state_dict())
             if not trial.is_probe:
-                key = plan.label.replace(" ", "/")
-                log_metrics(trainer, {f"{key}/epoch": trial.epoch, **{f"{key}/{k}": v for k, v in metrics.items()}})
+                log_validation(trainer, plan, metrics)
         if trial.finished:
             self._finish(trainer, module, trial)
 
@@ -258,9 +258,10 @@ class TableSearch(pl.Callback):
             module.network.load_state_dict(trial.best_weights)
             if self.basis == "principal":
                 module.network.to_principal_basis()
+            begin = time.monotonic()
             search = self._begin_search(trainer, module)
             trial.keep_weights(module.network.state_dict())
-            plan.begin_search(search)
+            plan.begin_search(search, time.monotonic() - begin)
         if not trial.is_probe:
             module.network.load_state_dict(trial.best_weights)
             keep_result(trainer, self.summary, plan, module.network.row_width)
@@ -274,13 +275,12 @@ class TableSearch(pl.Callback):
 
     def _begin_search(self, trainer: pl.Trainer, module: RecommenderModule) -> BudgetedSearch:
         """A search over the pre-trained table, or one that goes on from an earlier one."""
-        settings = self.search_settings
+        settings, plan = self.search_settings, self._plan
         if self._earlier and self.pretrained:
             search, self._gains = continue_search(self._earlier, self.pretrained, dataset_of(trainer), settings)
         else:
-            search, self._gains = first_search(
-                trainer, module, self._plan.orders, self.refit_steps, self.probe_user_share, settings
-            )
+            steps = self.refit_steps if plan.starts_warm else 0
+            search, self._gains = first_search(trainer, module, plan.orders, steps, self.probe_user_share, settings)
         return search
 
     @property

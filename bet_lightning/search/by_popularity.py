@@ -56,6 +56,10 @@ class GroupedSampler:
         """The budget B in parameters."""
         return self.sampler.cap
 
+    def covers(self, action: Action) -> bool:
+        """Whether an action is of this family."""
+        return action.by_popularity
+
     def with_cap(self, cap: int) -> GroupedSampler:
         """The same sampler for another budget."""
         other = copy.copy(self)

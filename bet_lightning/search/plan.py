@@ -1,7 +1,6 @@
 """The order of BET's trainings: pretrain, probe by probe, then retrain. Knows no Lightning and no data."""
 
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from bet_lightning.ranking import quality
 from bet_lightning.search.action import Action
+from bet_lightning.search.finalists import choose_finalists
 from bet_lightning.search.search import BudgetedSearch, Proposal
 from bet_lightning.search.trial import Phase, Start, Trial
 
@@ -42,9 +42,8 @@ class TrainingPlan:
         max_size: Largest size of a row.
         num_iterations: Probes; without any, the plan is the full table and the rules.
         probe_epochs: Epochs of a probe; 0 ranks the masked table as it is.
-        num_tuned: Actions of highest fitness, of each budget, that are probed once more, for ``tune_epochs`` and from
-            the weights that their retraining starts from; for fresh weights, which probes do not foretell, as many
-            by popularity as of any other form, where there are both.
+        num_tuned: Actions, of each budget, that ``choose_finalists`` takes to be probed once more, for ``tune_epochs``
+            and from the weights that their retraining starts from.
         tune_epochs: Epochs of these probes.
         num_retrain: Actions retrained, of each budget.
         retrain_init: Weights that a retraining starts from: fresh ones as in the paper, the masked pre-trained ones
@@ -83,6 +82,8 @@ class TrainingPlan:
         self.full_quality = 0.0
         self.pretrained: dict[str, Tensor] = {}
         self.records: list[dict[str, Any]] = []
+        self.earlier: list[dict[str, Any]] = []  # probes of these budgets by a search that is gone on from
+        self.seconds_to_begin = 0.0
         self.finalists: list[tuple[int, Start]] | None = None  # iterations still to be tuned, once they are known
         self.chosen = False  # whether the actions to retrain are
         self.queue = self._by_start(rules)
@@ -96,8 +97,15 @@ class TrainingPlan:
             full = torch.full((sum(map(len, orders)),), max_size)
             self.trial = self._long_trial("pretrain", Training(FULL, full, int(full.sum()), "fresh"))
 
-    def begin_search(self, search: BudgetedSearch) -> None:
-        """Take the search, once pretraining is over; probes start from the best weights that it reached."""
+    def begin_search(self, search: BudgetedSearch, seconds: float = 0.0) -> None:
+        """Take the search, once pretraining is over; probes start from the best weights that it reached.
+
+        Args:
+            search: The search, which may have probed before.
+            seconds: Seconds that it took to begin it.
+        """
+        self.seconds_to_begin = seconds
+        self.earlier = [_as_record(*pair) for pair in search.probed if pair[0].action.params in self.budgets]
         self.search, self.pretrained = search, self.trial.best_weights
         self.full_quality = quality(self.trial.best_probe_metrics)
 
@@ -111,7 +119,7 @@ class TrainingPlan:
             assert self.finalists  # the one that was tuned is the first
             index, start = self.finalists.pop(0)
             found = {"fitness": self._fitness(trial), "metrics": trial.best_metrics, "seconds": trial.seconds}
-            self.records[index].setdefault("tuned", {})[start] = found
+            self._record(index).setdefault("tuned", {})[start] = found
         else:
             for name in self.result_names(trial):
                 self.best[name] = max(self.best.get(name, -1.0), trial.quality)
@@ -132,6 +140,11 @@ class TrainingPlan:
     def wins(self, name: str, trial: Trial) -> bool:
         """Whether a finished trial is the best of a name so far, and so its result."""
         return trial.quality > self.best.get(name, -1.0)
+
+    @property
+    def starts_warm(self) -> bool:
+        """Whether any training starts from the pre-trained weights: every probe does."""
+        return self.num_iterations > 0 or "warm" in self.starts
 
     def _next(self) -> Trial | None:
         search = self.search
@@ -162,10 +175,7 @@ class TrainingPlan:
     def _promising(self, cap: int, start: Start) -> list[int]:
         """Iterations of a budget whose actions are worth a longer probe, from one of the starts."""
         records = [record for record in self._ranked if record["params"] == cap]
-        if start == "fresh":
-            kinds = [[r for r in records if self._by_popularity(r) is kind] for kind in (False, True)]
-            records = [record for pair in zip_longest(*kinds) for record in pair if record]
-        return [record["iteration"] for record in records[: self.num_tuned]]
+        return [record["iteration"] for record in choose_finalists(records, self.num_tuned, start)]
 
     def _best(self, cap: int, start: Start) -> list[int]:
         """Iterations of a budget whose actions are to be retrained from one of the starts, the best first."""
@@ -175,15 +185,13 @@ class TrainingPlan:
             records.sort(key=lambda record: -record["tuned"][start]["fitness"])
         return [record["iteration"] for record in records[: self.num_retrain]]
 
-    def _by_popularity(self, record: Mapping[str, Any]) -> bool:
-        assert self.search
-        action: Action = self.search.probed[record["iteration"]][0].action
-        return action.by_popularity
+    def _record(self, iteration: int) -> dict[str, Any]:
+        return next(record for record in self.records + self.earlier if record["iteration"] == iteration)
 
     @property
     def _ranked(self) -> list[dict[str, Any]]:
         """Probes by fitness, the best first."""
-        return sorted(self.records, key=lambda record: -record["fitness"])
+        return sorted(self.records + self.earlier, key=lambda record: -record["fitness"])
 
     def _fitness(self, trial: Trial) -> float:
         return trial.quality / self.full_quality if self.full_quality > 0 else 0.0
@@ -192,17 +200,8 @@ class TrainingPlan:
         proposal, fitness = self.proposal, self._fitness(trial)
         assert self.search and proposal  # a probe has both
         self.search.observe(proposal, fitness)
-        self.records.append(
-            {
-                "iteration": proposal.iteration,
-                "strategy": proposal.strategy,
-                **proposal.action.as_dict(),
-                "predicted_fitness": proposal.predicted_fitness,
-                "fitness": fitness,
-                "metrics": trial.best_metrics,
-                "seconds": trial.seconds,
-            }
-        )
+        measured = {"metrics": trial.best_metrics, "seconds": trial.seconds}
+        self.records.append(_as_record(proposal, fitness) | measured)
 
     def _probe(self, phase: Phase, action: Action, epochs: int, start: Start = "warm") -> Trial:
         sizes = action.sizes(*self.orders)
@@ -277,4 +276,17 @@ class TrainingPlan:
         for name in self._PLAIN:
             setattr(self, name, state[name])
 
-    _PLAIN = ("full_quality", "pretrained", "records", "finalists", "chosen", "best", "done")
+    _PLAIN = (
+        *("full_quality", "pretrained", "records", "earlier", "seconds_to_begin"),
+        *("finalists", "chosen", "best", "done"),
+    )
+
+
+def _as_record(proposal: Proposal, fitness: float) -> dict[str, Any]:
+    return {
+        "iteration": proposal.iteration,
+        "strategy": proposal.strategy,
+        **proposal.action.as_dict(),
+        "predicted_fitness": proposal.predicted_fitness,
+        "fitness": fitness,
+    }

@@ -57,6 +57,10 @@ class BoundedSampler:
         bounds = {"min_size": min_size, "max_size": max_size}
         self.user_bounds = tuple(split_cap(cap, share, num_users, num_items, **bounds) for share in (0.0, 1.0))
 
+    def covers(self, action: Action) -> bool:
+        """Whether an action is of this family."""
+        return action.by_popularity
+
     def with_cap(self, cap: int) -> BoundedSampler:
         """The same sampler for another budget."""
         return BoundedSampler(

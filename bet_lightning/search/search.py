@@ -65,6 +65,9 @@ class Sampler(Protocol):
     def cap(self) -> int:
         """The budget."""
 
+    def covers(self, action: Action) -> bool:
+        """Whether an action is of this sampler's family."""
+
     def with_cap(self, cap: int) -> "Sampler":
         """The same sampler for another budget."""
 
@@ -154,7 +157,7 @@ class BudgetedSearch:
         leaders: dict[int, tuple[Proposal, float]] = {}
         for pair in self.probed:
             action = pair[0].action
-            if action.by_popularity == sampler.by_popularity:
+            if sampler.covers(action):
                 leaders[action.params] = max(leaders.get(action.params, pair), pair, key=lambda pair: pair[1])
         return [leaders[cap] for cap in sorted(leaders, key=lambda cap: abs(cap - sampler.cap))][:_LEADERS]
 

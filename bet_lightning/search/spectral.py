@@ -20,7 +20,8 @@ _NEAR = 0.5  # share of the candidates that are drawn around the best actions so
 _STEPS = (0.02, 0.2)  # standard deviations of their differences from it, relative to the range
 _EXPONENTS, _EVENNESS = (-1.0, 1.5), (0.0, MAX_EVENNESS)  # what they are drawn from
 _SKEW = 6  # power of a uniform number that an evenness is: a few hundredths change as much as all of the rest
-_NO_EXPONENTS, _EVEN = (0.0, 0.0), (MAX_EVENNESS, MAX_EVENNESS)
+_NO_EXPONENTS, _EVENLY = (0.0, 0.0), (MAX_EVENNESS, MAX_EVENNESS)
+EVEN, SPECTRAL = "uniform", "spectral"  # names of what sizes follow
 
 
 class SpectralSampler:
@@ -44,8 +45,8 @@ class SpectralSampler:
 
     def __init__(self, spectrum: Spectrum, cap: int, min_size: int = 1, uniform: bool = False) -> None:
         self.spectrum, self.min_size, self.max_size = spectrum, min_size, spectrum.max_size
-        self.name = "uniform" if uniform else "spectral"
-        self.exponents, self.evenness = (_NO_EXPONENTS, _EVEN) if uniform else (_EXPONENTS, _EVENNESS)
+        self.name = EVEN if uniform else SPECTRAL
+        self.exponents, self.evenness = (_NO_EXPONENTS, _EVENLY) if uniform else (_EXPONENTS, _EVENNESS)
         self._set_cap(cap)
         self.tails = tuple(
             SpectrumTails(spectrum.log_gains[side], spectrum.log_popularity[side]) for side in spectrum.sides
@@ -55,6 +56,10 @@ class SpectralSampler:
         check_cap(cap, self.spectrum.num_rows, min_size=self.min_size, max_size=self.max_size)
         self.cap = cap
         self.shares = tuple(self.spectrum.user_cap(cap, share, self.min_size) / cap for share in (0.0, 1.0))
+
+    def covers(self, action: Action) -> bool:
+        """Whether an action is of this family."""
+        return not action.by_popularity and self.name in (SPECTRAL, action.user_distribution)
 
     def with_cap(self, cap: int) -> SpectralSampler:
         """The same sampler, of the same spectrum, for another budget."""

@@ -50,6 +50,8 @@ def test_the_power_of_the_best_cut_tables_is_chosen(tmp_path: Path) -> None:
     assert len(set(reached.values())) > 1
     peak = ascend(LightGCN.refit_powers, lambda power: Attempt(reached[power], power, search, None))
     assert chosen_power(tmp_path / "run") == peak.power
+    search = read_summary(tmp_path / "run")["search"]
+    assert 0 < search["seconds_to_begin"] < search["seconds"]
 
 
 @pytest.mark.parametrize(

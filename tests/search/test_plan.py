@@ -117,3 +117,29 @@ def test_rules_alone_are_pretrained_only_to_start_warm() -> None:
     assert fresh == [("retrain", "uniform", "fresh")]
     warm = run(make_plan(rules_only=True, retrain_init="warm"), QUALITIES)
     assert warm == [("pretrain", "full", "fresh"), ("retrain", "uniform", "warm")]
+
+
+def test_earlier_probes_of_a_budget_stay_candidates() -> None:
+    plan = make_plan(num_iterations=2, retrain_init="warm", num_tuned=4)
+    earlier = make_search()
+    for fitness in (0.9, 0.8):
+        earlier.observe(earlier.propose(), fitness)
+    search = make_search()
+    search.go_on_from(earlier.state_dict())
+    plan.trial.record({"recall@5": 0.5}, {"recall@5": 0.5}, {})
+    plan.begin_search(search, 2.0)
+    trainings = []
+    while (trial := plan.advance()) is not None:
+        trial.epoch = trial.max_epochs
+        trial.record({"recall@5": 0.3}, {"recall@5": 0.3}, {})
+        trainings.append((trial.phase, trial.sizes))
+    assert [phase for phase, _ in trainings] == [*["probe"] * 2, *["tune"] * 4, "retrain", "retrain"]
+    assert [record["iteration"] for record in plan.records] == [2, 3]
+    assert all("tuned" in record for record in plan.earlier)
+    assert trainings[2][1].equal(search.probed[0][0].action.sizes(*ORDERS))
+
+
+def test_the_search_begins_warm_where_anything_does() -> None:
+    assert make_plan(retrain_init="fresh").starts_warm
+    assert make_plan(num_iterations=0, retrain_init="both").starts_warm
+    assert not make_plan(num_iterations=0, retrain_init="fresh").starts_warm
