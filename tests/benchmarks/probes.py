@@ -19,7 +19,7 @@ from torch import Tensor
 from bet_lightning import backbones
 from bet_lightning.budget import Budget
 from bet_lightning.data import InteractionDataModule
-from bet_lightning.modules import LRSchedule
+from bet_lightning.modules import LRSchedule, SampledSoftmax
 from bet_lightning.ranking import quality
 from bet_lightning.search import BoundedSampler, SpectralSampler, Spectrum, popularity_order
 from bet_lightning.search.training import spearman
@@ -60,6 +60,9 @@ def main(args: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
     parser.add_argument("--actions", type=int, default=16, help="actions to retrain and probe")
     parser.add_argument("--epochs", type=int, default=20, help="epochs of pretraining and of retraining from scratch")
     parser.add_argument("--warm-epochs", type=int, default=8, help="epochs of retraining from the pre-trained table")
+    parser.add_argument("--softmax", action="store_true", help="train by a sampled softmax instead of BPR")
+    parser.add_argument("--min-size", type=int, default=1, help="smallest size of a row")
+    parser.add_argument("--refit-power", type=float, default=0.0, help="of popularity, by which errors count")
     parser.add_argument("--refit-steps", type=int, default=0, help="before probes and warm retraining")
     parser.add_argument("--keep-ratio", type=float, default=0.1)
     parser.add_argument("--max-size", type=int, default=64)
@@ -69,20 +72,27 @@ def main(args: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
     data = InteractionDataModule(options.data, str(options.data_dir), batch_size=options.batch_size)
     data.setup("fit")
     split = data.dataset
-    training = Training(data, options.max_size, LRSchedule(), SHARES, BACKBONES[options.backbone])
+    softmax, fresh, warm_schedule = None, LRSchedule(), LRSchedule()
+    if options.softmax:  # the learning rates of the spectral configs
+        softmax, steps = SampledSoftmax(), len(data.train_dataloader())
+        fresh, warm_schedule = LRSchedule(0.02, 0.92, steps, 0.001), LRSchedule(0.01, 0.75, steps, 0.0005)
+    training = Training(data, options.max_size, fresh, SHARES, BACKBONES[options.backbone], softmax)
     network = training.module.network
     every_other = {epoch: (EVERYONE,) for epoch in range(options.epochs, 0, -2)}
     full = torch.full((network.num_rows,), network.row_width)
     pretrained = max(train(training, full, options.epochs, None, every_other).values())
     network.to_principal_basis()
+    if network.refit_powers:
+        network.refit_power.fill_(options.refit_power)
     start = {name: value.clone() for name, value in network.state_dict().items()}
-    cap = Budget(keep_ratio=options.keep_ratio).cap(network.num_rows, network.row_width)
+    cap = Budget(keep_ratio=options.keep_ratio).cap(network.num_rows, network.row_width, min_size=options.min_size)
     frequencies = [torch.from_numpy(f) for f in (split.user_frequency, split.item_frequency)]
     sampler: BoundedSampler | SpectralSampler
     if options.family == "paper":
-        sampler = BoundedSampler(split.num_users, split.num_items, cap, network.row_width)
+        sampler = BoundedSampler(split.num_users, split.num_items, cap, network.row_width, options.min_size)
     else:
-        sampler = SpectralSampler(Spectrum(network.energy(), torch.cat(frequencies), split.num_users), cap)
+        gains = network.gains(cap, options.min_size, options.refit_steps)
+        sampler = SpectralSampler(Spectrum(gains, torch.cat(frequencies), split.num_users), cap, options.min_size)
     drawn = sampler.sample(options.actions, torch.Generator().manual_seed(1))
     orders = [popularity_order(frequency) for frequency in frequencies]
     probes, fitness, began = [], {"scratch": [], "warm": []}, time.perf_counter()  # type: ignore[var-annotated]
@@ -90,9 +100,11 @@ def main(args: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
     for index in range(options.actions):
         action = drawn.at(index)
         sizes = action.sizes(*orders)
+        training.schedule = warm_schedule
         probe = train(training, sizes, max(options.warm_epochs, *EPOCHS), start, warm_shares, options.refit_steps)
         probes.append(probe)
-        warm = [value for (epoch, share), value in probe.items() if epoch and share == EVERYONE]
+        warm = [value for (_, share), value in probe.items() if share == EVERYONE]
+        training.schedule = fresh
         scratch = train(training, sizes, options.epochs, None, every_other).values()
         for kind, values in (("scratch", scratch), ("warm", warm)):
             fitness[kind].append(max(values) / pretrained)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bet_lightning.backbones import Backbone, LightGCN
 from bet_lightning.data import InteractionDataModule, RankingLoader
-from bet_lightning.modules import LRSchedule, RecommenderModule
+from bet_lightning.modules import LRSchedule, RecommenderModule, SampledSoftmax
 
 
 class Training:
@@ -22,6 +22,7 @@ class Training:
         schedule: Learning rate of Adam.
         shares: Shares of the validation users to evaluate on.
         backbone: Makes the backbone from edges and columns.
+        softmax: The loss instead of BPR.
     """
 
     def __init__(
@@ -31,9 +32,10 @@ class Training:
         schedule: LRSchedule,
         shares: Sequence[float] = (1.0,),
         backbone: Callable[..., Backbone] = LightGCN,
+        softmax: SampledSoftmax | None = None,
     ) -> None:
         self.data, self.schedule = data, schedule
-        self.module = RecommenderModule(lambda edges: backbone(edges, max_size))
+        self.module = RecommenderModule(lambda edges: backbone(edges, max_size), softmax=softmax)
         self.module.build(data.dataset.train)
         valid = data.dataset.valid
         users = np.random.default_rng(0).permutation(np.flatnonzero(valid.degrees()))
@@ -65,10 +67,13 @@ class Training:
         self.module.train()
         for batch in loader:
             self.optimizer.param_groups[0]["lr"] = self.schedule(next(self.steps))
-            pos_scores, neg_scores, penalty = self.module.network(*batch)
+            if self.module.softmax:
+                ranking_loss, penalty = self.module.softmax(self.module.network, *batch)
+            else:
+                pos_scores, neg_scores, penalty = self.module.network(*batch)
+                ranking_loss = torch.nn.functional.softplus(neg_scores - pos_scores).mean()
             self.optimizer.zero_grad()
-            loss = torch.nn.functional.softplus(neg_scores - pos_scores).mean() + self.module.l2 * penalty
-            loss.backward()
+            (ranking_loss + self.module.l2 * penalty).backward()
             self.optimizer.step()
         self.epoch += 1
         return time.perf_counter() - begin
