@@ -180,7 +180,7 @@ class TableSearch(pl.Callback):
         """Validate what needs no training; choose the epoch's triplets and whether it ends with a validation."""
         while self._plan.trial.has_untrained_result and not trainer.should_stop:
             module = recommender(pl_module)
-            validate_untrained(trainer, module, self._plan.trial, self.probe_user_share)
+            validate_untrained(trainer, module, self._plan, self.probe_user_share)
             if self._plan.trial.finished:
                 self._finish(trainer, module, self._plan.trial)
         trial = self._plan.trial

@@ -7,9 +7,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from bet_lightning.callbacks.run_results import log_validation
 from bet_lightning.data import DataSplit
 from bet_lightning.modules import LRSchedule, RecommenderModule
-from bet_lightning.search import Trial
+from bet_lightning.search import TrainingPlan, Trial
 
 
 def begin_trial(
@@ -45,16 +46,18 @@ def begin_trial(
     trial.seconds = time.monotonic() - begin
 
 
-def validate_untrained(trainer: pl.Trainer, module: RecommenderModule, trial: Trial, probe_user_share: float) -> None:
+def validate_untrained(
+    trainer: pl.Trainer, module: RecommenderModule, plan: TrainingPlan, probe_user_share: float
+) -> None:
     """Validate a table as it is: on the probes' users, and on all of them too unless it is a probe's.
 
     Args:
         trainer: Its validation users are ranked.
         module: Holds the table.
-        trial: Takes the metrics.
+        plan: Its trial takes the metrics.
         probe_user_share: Share of the users that probes are validated on.
     """
-    users = trainer.val_dataloaders
+    users, trial = trainer.val_dataloaders, plan.trial
     begin = time.monotonic()
     users.share = probe_user_share  # type: ignore[union-attr]
     metrics = probe_metrics = module.evaluate(users)  # type: ignore[arg-type]
@@ -63,6 +66,8 @@ def validate_untrained(trainer: pl.Trainer, module: RecommenderModule, trial: Tr
         metrics = module.evaluate(users)  # type: ignore[arg-type]
     trial.seconds += time.monotonic() - begin
     trial.record(metrics, probe_metrics, module.network.state_dict())
+    if not trial.is_probe:
+        log_validation(trainer, plan, metrics)
 
 
 def recommender(module: pl.LightningModule) -> RecommenderModule:

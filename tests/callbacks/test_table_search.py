@@ -2,6 +2,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 
@@ -119,6 +120,14 @@ def test_several_budgets_from_one_pretraining_and_one_search(tmp_path: Path) -> 
     assert params == {"full": 1680, **{f"{n}{ending}": cap for ending, cap in caps.items() for n in ("bet", "uniform")}}
     assert [record["params"] for record in read_records(tmp_path / "run" / "actions.jsonl")] == [420, 840] * 2
     assert (tmp_path / "run" / "plots" / "budgets.png").is_file()
+
+
+def test_a_cut_table_is_logged_before_it_is_trained(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"family": "spectral", "retrain_init": "warm", "num_retrain": 1, "rivals": []}
+    main(["fit", "--config", str(write_config(tmp_path, "run", **settings))])
+    (logged,) = (tmp_path / "run" / "logs").rglob("metrics.csv")
+    epochs = pl.read_csv(logged, infer_schema_length=None)["retrain/bet/epoch"].drop_nulls()
+    assert epochs[:2].to_list() == [0, 1]
 
 
 def test_refuses_budgets_that_are_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
