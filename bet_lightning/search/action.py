@@ -42,6 +42,11 @@ class Action(NamedTuple):
         return int(((self.user_counts + self.item_counts) * sizes).sum())
 
     @property
+    def num_filled(self) -> int:
+        """Rows that have any parameters."""
+        return int((self.user_counts + self.item_counts).sum())
+
+    @property
     def by_popularity(self) -> bool:
         """Whether sizes follow popularity, so that the histograms say everything."""
         return self.row_sizes is None

@@ -57,8 +57,8 @@ class GroupedSampler:
         return self.sampler.cap
 
     def covers(self, action: Action) -> bool:
-        """Whether an action is of this family."""
-        return action.by_popularity
+        """Whether an action is of this family and within its bounds."""
+        return self.sampler.covers(action)
 
     def with_cap(self, cap: int) -> GroupedSampler:
         """The same sampler for another budget."""

@@ -105,7 +105,8 @@ class TrainingPlan:
             seconds: Seconds that it took to begin it.
         """
         self.seconds_to_begin = seconds
-        self.earlier = [_as_record(*pair) for pair in search.probed if pair[0].action.params in self.budgets]
+        candidates = [pair for pair in search.probed if any(s.covers(pair[0].action) for s in search.samplers)]
+        self.earlier = [_as_record(*pair) for pair in candidates if pair[0].action.params in self.budgets]
         self.search, self.pretrained = search, self.trial.best_weights
         self.full_quality = quality(self.trial.best_probe_metrics)
 

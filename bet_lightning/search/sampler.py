@@ -58,8 +58,8 @@ class BoundedSampler:
         self.user_bounds = tuple(split_cap(cap, share, num_users, num_items, **bounds) for share in (0.0, 1.0))
 
     def covers(self, action: Action) -> bool:
-        """Whether an action is of this family."""
-        return action.by_popularity
+        """Whether an action is of this family and within its bounds."""
+        return action.by_popularity and action.num_filled >= self.min_size * (self.num_users + self.num_items)
 
     def with_cap(self, cap: int) -> BoundedSampler:
         """The same sampler for another budget."""

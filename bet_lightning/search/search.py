@@ -66,7 +66,7 @@ class Sampler(Protocol):
         """The budget."""
 
     def covers(self, action: Action) -> bool:
-        """Whether an action is of this sampler's family."""
+        """Whether an action is of this sampler's family and within its bounds, but for the budget."""
 
     def with_cap(self, cap: int) -> "Sampler":
         """The same sampler for another budget."""

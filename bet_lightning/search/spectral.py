@@ -58,8 +58,9 @@ class SpectralSampler:
         self.shares = tuple(self.spectrum.user_cap(cap, share, self.min_size) / cap for share in (0.0, 1.0))
 
     def covers(self, action: Action) -> bool:
-        """Whether an action is of this family."""
-        return not action.by_popularity and self.name in (SPECTRAL, action.user_distribution)
+        """Whether an action is of this family and within its bounds."""
+        of_family = not action.by_popularity and self.name in (SPECTRAL, action.user_distribution)
+        return of_family and action.num_filled >= self.min_size * self.spectrum.num_rows
 
     def with_cap(self, cap: int) -> SpectralSampler:
         """The same sampler, of the same spectrum, for another budget."""

@@ -13,9 +13,9 @@ USERS, ITEMS, WIDTH, CAP = 10, 14, 4, 60
 ORDERS = torch.arange(USERS), torch.arange(ITEMS)
 
 
-def make_search(caps: Iterable[int] = (CAP,)) -> BudgetedSearch:
+def make_search(caps: Iterable[int] = (CAP,), min_size: int = 1) -> BudgetedSearch:
     energy = torch.rand(USERS + ITEMS, WIDTH, generator=torch.Generator().manual_seed(0))
-    sampler = SpectralSampler(Spectrum(energy, torch.ones(USERS + ITEMS), USERS), CAP)
+    sampler = SpectralSampler(Spectrum(energy, torch.ones(USERS + ITEMS), USERS), CAP, min_size)
     users, items = sampler.tails
     samplers = [sampler.with_cap(cap) for cap in caps]
     return BudgetedSearch(samplers, SpectralPredictor(users.features, items.features, WIDTH), num_candidates=5)
@@ -137,6 +137,18 @@ def test_earlier_probes_of_a_budget_stay_candidates() -> None:
     assert [record["iteration"] for record in plan.records] == [2, 3]
     assert all("tuned" in record for record in plan.earlier)
     assert trainings[2][1].equal(search.probed[0][0].action.sizes(*ORDERS))
+
+
+def test_earlier_probes_that_leave_rows_empty_are_no_candidates_where_none_may_be() -> None:
+    earlier = make_search(min_size=0)
+    earlier.observe(earlier.propose(), 0.9)
+    assert earlier.probed[0][0].action.num_filled < USERS + ITEMS
+    search = make_search()
+    search.go_on_from(earlier.state_dict())
+    plan = make_plan()
+    plan.trial.record({"recall@5": 0.5}, {"recall@5": 0.5}, {})
+    plan.begin_search(search)
+    assert search.probed and not plan.earlier and not search.leaders(search.samplers[0])
 
 
 def test_the_search_begins_warm_where_anything_does() -> None:
