@@ -94,7 +94,7 @@ def new_search(
     if family == "mixed":
         turns.append(GroupedSampler(bounded, [popularity_order(side) for side in frequencies], first.tails))
     if even_too and family != "uniform":
-        turns = [*turns, *turns, *turns, SpectralSampler(spectrum, caps[0], min_size, uniform=True)]
+        turns = [*turns, *turns, *turns, first.evenly()]
     samplers = [sampler.with_cap(cap) for sampler in turns for cap in caps]
     return BudgetedSearch(samplers, SpectralPredictor(users.features, items.features, width), **settings)
 

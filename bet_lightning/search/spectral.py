@@ -45,12 +45,15 @@ class SpectralSampler:
 
     def __init__(self, spectrum: Spectrum, cap: int, min_size: int = 1, uniform: bool = False) -> None:
         self.spectrum, self.min_size, self.max_size = spectrum, min_size, spectrum.max_size
-        self.name = EVEN if uniform else SPECTRAL
-        self.exponents, self.evenness = (_NO_EXPONENTS, _EVENLY) if uniform else (_EXPONENTS, _EVENNESS)
+        self._set_family(uniform)
         self._set_cap(cap)
         self.tails = tuple(
             SpectrumTails(spectrum.log_gains[side], spectrum.log_popularity[side]) for side in spectrum.sides
         )
+
+    def _set_family(self, uniform: bool) -> None:
+        self.name = EVEN if uniform else SPECTRAL
+        self.exponents, self.evenness = (_NO_EXPONENTS, _EVENLY) if uniform else (_EXPONENTS, _EVENNESS)
 
     def _set_cap(self, cap: int) -> None:
         check_cap(cap, self.spectrum.num_rows, min_size=self.min_size, max_size=self.max_size)
@@ -61,6 +64,12 @@ class SpectralSampler:
         """Whether an action is of this family and within its bounds."""
         of_family = not action.by_popularity and self.name in (SPECTRAL, action.user_distribution)
         return of_family and action.num_filled >= self.min_size * self.spectrum.num_rows
+
+    def evenly(self) -> SpectralSampler:
+        """The uniform sampler of the same spectrum and budget."""
+        sampler = copy.copy(self)
+        sampler._set_family(uniform=True)
+        return sampler
 
     def with_cap(self, cap: int) -> SpectralSampler:
         """The same sampler, of the same spectrum, for another budget."""
