@@ -13,6 +13,8 @@ SEARCH_SETTINGS = (  # what ``new_search`` is told
     *("family", "realization", "num_candidates", "num_updates", "selection", "num_random"),
 )
 
+_WITHOUT_TRAINING = {"probe_epochs": 0, "refit_steps": 5}
+
 _SMALLEST = {
     **{
         name: 0
@@ -32,12 +34,14 @@ _SMALLEST = {
 }
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
-    """Refuse settings of ``TableSearch`` that are out of range.
+def complete_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of ``TableSearch`` with what is left to the family filled in.
 
     Raises:
-        ValueError: If one is.
+        ValueError: If one is out of range.
     """
+    usual = {"probe_epochs": 1, "refit_steps": 0} if settings["family"] == "paper" else _WITHOUT_TRAINING
+    settings = {**settings, **{name: value for name, value in usual.items() if settings[name] is None}}
     for name, low in _SMALLEST.items():
         if settings[name] < low:
             raise ValueError(f"TableSearch.{name} must be at least {low}, got {settings[name]}")
@@ -47,6 +51,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise ValueError("TableSearch.max_epochs 0 needs a pretrained table and retrain_init warm")
     if settings["min_size"] > 1:
         raise ValueError(f"TableSearch.min_size must be 0 or 1, got {settings['min_size']}")
+    return settings
 
 
 def check_names(names: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from bet_lightning.callbacks.earlier_run import EarlierSearch, continue_search, 
 from bet_lightning.callbacks.first_search import first_search
 from bet_lightning.callbacks.new_plan import Family, new_plan, new_search, profiles, resolve_caps
 from bet_lightning.callbacks.run_results import keep_result, log_validation, report_probe
-from bet_lightning.callbacks.settings import PLAN_SETTINGS, SEARCH_SETTINGS, check_names, check_settings
+from bet_lightning.callbacks.settings import PLAN_SETTINGS, SEARCH_SETTINGS, check_names, complete_settings
 from bet_lightning.callbacks.trials import begin_trial, dataset_of, recommender, validate_untrained
 from bet_lightning.modules import LRSchedule, RecommenderModule
 from bet_lightning.report import define_axes, print_results, report_run
@@ -58,8 +58,8 @@ class TableSearch(pl.Callback):
             paper's family, else 0.
         probe_user_share: Share of the validation users that a probe is validated on, rounded up to whole batches
             (paper: 1).
-        refit_steps: Steps by which the kept parameters of a masked pre-trained table make up for the others, before
-            probes and warm retraining (LightGCN: conjugate gradients towards the full table's final vectors).
+        refit_steps: Steps by which a cut table's kept parameters make up for the others, before probes and warm
+            retraining (LightGCN: conjugate gradients towards the full one's final vectors). Default: paper 0, else 5.
         probe_schedule: Learning rate of what starts from pre-trained weights.
         num_tuned: Actions of high fitness, not all alike, that are probed again for longer.
         tune_epochs: Epochs of these probes.
@@ -92,7 +92,7 @@ class TableSearch(pl.Callback):
         realization: Realization = "quantile",
         probe_epochs: int | None = None,
         probe_user_share: float = 0.3,
-        refit_steps: int = 0,
+        refit_steps: int | None = None,
         probe_schedule: LRSchedule = LRSchedule(decay=0.98),  # noqa: B008 (frozen)
         num_tuned: int = 0,
         tune_epochs: int = 1,
@@ -106,13 +106,12 @@ class TableSearch(pl.Callback):
         rule: SizeRule | None = None,
         seed: int | None = None,
     ) -> None:
-        probe_epochs = int(family == "paper") if probe_epochs is None else probe_epochs
-        check_settings(settings := dict(locals()))
+        settings = complete_settings(dict(locals()))
         self.rules = [rule] if rule else [UniformSizes()] if rivals is None else list(rivals)
         check_names([each.name for each in self.rules])
         self.budgets, self.min_size = [budget] if isinstance(budget, Budget) else list(budget), min_size
         self.probe_schedule, self.probe_user_share = probe_schedule, probe_user_share
-        self.basis, self.pretrained, self.refit_steps = basis, pretrained, refit_steps
+        self.basis, self.pretrained, self.refit_steps = basis, pretrained, settings["refit_steps"]
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.plan_settings = {name: settings[name] for name in PLAN_SETTINGS} | {"rules_only": rule is not None}
         self.search_settings = {name: settings[name] for name in SEARCH_SETTINGS}
@@ -148,14 +147,15 @@ class TableSearch(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Resolve the budget on the data; start the first training or continue a restored one."""
         module, data = recommender(pl_module), dataset_of(trainer)
-        backbone = module.network
+        backbone, width = module.network, module.network.row_width
         if self.min_size == 0 and not backbone.rebuilds_rows:
             raise ValueError(f"TableSearch.min_size 0 needs a graph backbone, got {type(backbone).__name__}")
-        width = backbone.row_width
         self.caps = resolve_caps(self.budgets, backbone.num_rows, width, self.min_size)
         self.search_settings |= {"caps": list(self.caps), "width": width, "min_size": self.min_size}
         self.folder = Path(trainer.default_root_dir)
         self.schedules = {"fresh": module.schedule, "warm": self.probe_schedule}
+        if trainer.datamodule.train_on_valid:  # type: ignore[attr-defined]  # the best epoch by it would mean nothing
+            self.plan_settings["eval_every_n_epochs"] = max(1, self.plan_settings["max_epochs"])
         self.plan = new_plan(
             data, self.rules, caps=self.caps, width=width, min_size=self.min_size, settings=self.plan_settings
         )
@@ -233,7 +233,7 @@ class TableSearch(pl.Callback):
         """Say how to go on after an interruption."""
         last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
         if trainer.is_global_zero and last.is_file() and not isinstance(exception, ValueError):
-            config = last.parent.parent / "config.yaml"
+            config = last.parents[1] / "config.yaml"
             log.info("continue: python -m bet_lightning fit --config %s --ckpt_path %s", config, last)
 
     def status(self) -> str:

@@ -46,7 +46,7 @@ class InteractionDataModule(pl.LightningDataModule):
         valid_choice: whether those are every user's pairs at `random`, or the `last` by time (in adjacency lists,
             by their place): where the test part is the future, only the last resemble it.
         train_on_valid: train on the validation pairs too, for a last training whose epochs are known from an earlier
-            run; validation then ranks pairs that were trained on, and says nothing.
+            run; validation then ranks pairs that were trained on and says nothing, and the last epoch is kept.
         batch_size: triplets a training batch.
         eval_batch_size: users a batch of validation, test and prediction at most: fewer where the scores of a batch
             would take more than 256 MiB. The metrics do not depend on it.

@@ -116,7 +116,7 @@ class RecommenderModule(pl.LightningModule):
         else:
             self.network.cut(sizes, refit_steps)
 
-    def training_step(self, batch: BPRBatch, batch_idx: int) -> Tensor:
+    def loss(self, batch: BPRBatch) -> Tensor:
         """BPR (Rendle et al. 2009), ``mean(-log sigmoid(pos - neg))``, or the softmax, plus ``l2 * regulariser``."""
         if self.softmax:
             ranking, regularizer = self.softmax(self.network, *batch)
@@ -124,6 +124,11 @@ class RecommenderModule(pl.LightningModule):
             pos_scores, neg_scores, regularizer = self.network(*batch)
             ranking = torch.nn.functional.softplus(neg_scores - pos_scores).mean()
         loss: Tensor = ranking + self.l2 * regularizer
+        return loss
+
+    def training_step(self, batch: BPRBatch, batch_idx: int) -> Tensor:
+        """Compute the loss of a batch of triplets."""
+        loss = self.loss(batch)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.users))
         return loss
 

@@ -67,13 +67,8 @@ class Training:
         self.module.train()
         for batch in loader:
             self.optimizer.param_groups[0]["lr"] = self.schedule(next(self.steps))
-            if self.module.softmax:
-                ranking_loss, penalty = self.module.softmax(self.module.network, *batch)
-            else:
-                pos_scores, neg_scores, penalty = self.module.network(*batch)
-                ranking_loss = torch.nn.functional.softplus(neg_scores - pos_scores).mean()
             self.optimizer.zero_grad()
-            (ranking_loss + self.module.l2 * penalty).backward()
+            self.module.loss(batch).backward()
             self.optimizer.step()
         self.epoch += 1
         return time.perf_counter() - begin

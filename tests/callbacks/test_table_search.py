@@ -138,7 +138,8 @@ def test_refuses_budgets_that_are_the_same(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_untrained_probe_measures_the_masked_pretrained_table(tmp_path: Path) -> None:
-    settings = {"family": "spectral", "probe_epochs": 0, "num_iterations": 1, "probe_user_share": 1.0}
+    settings = {"family": "spectral", "refit_steps": 0, "num_iterations": 1, "probe_user_share": 1.0}
+    settings |= {"probe_epochs": None}
     main(["fit", "--config", str(write_config(tmp_path, "run", num_retrain=1, **settings))])
     data = InteractionDataModule(**TINY["data"]["init_args"])
     data.setup("fit")
@@ -149,6 +150,15 @@ def test_untrained_probe_measures_the_masked_pretrained_table(tmp_path: Path) ->
     module.set_sizes(read_sizes(str(folder / "sizes" / "bet.txt")), cap=10**6)
     (record,) = read_records(folder / "actions.jsonl")
     assert module.evaluate(data.val_dataloader()) == pytest.approx(record["metrics"], rel=1e-6)
+
+
+def test_training_on_validation_pairs_keeps_the_last_epoch(tmp_path: Path) -> None:
+    path = write_config(tmp_path, "run", num_iterations=0, rivals=[], max_epochs=3, patience=1)
+    main(["fit", "--config", str(path), "--data.init_args.train_on_valid", "true"])
+    (full,) = read_summary(tmp_path / "run")["results"]
+    assert (full["best_epoch"], full["epochs"]) == (3, 3)
+    logged = pl.read_csv(tmp_path / "run" / "logs" / "version_0" / "metrics.csv")
+    assert logged["val/recall@20"].drop_nulls().len() == 1
 
 
 def test_pretraining_is_taken_from_an_earlier_run(finished_run: Path, tmp_path: Path) -> None:
