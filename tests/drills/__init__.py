@@ -1,0 +1,1 @@
+"""Drills: what happens to runs that are broken off."""
