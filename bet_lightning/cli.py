@@ -14,7 +14,8 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
-from rich.logging import RichHandler
+from pytorch_lightning.utilities import rank_zero_only
+from rich import get_console
 
 from bet_lightning import __version__, backbones, baselines, data, modules  # noqa: F401  (class names in configs)
 from bet_lightning.callbacks import PredictionWriter, SearchProgressBar
@@ -35,6 +36,13 @@ _HARMLESS_WARNINGS = (
     ".*exists and is not empty.*",
     ".*args parameter is intended to run from within Python.*",
 )
+
+
+class _Lines(logging.Handler):
+    """Prints messages beside the progress bar, unbroken: commands in them are to be copied."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        get_console().print(self.format(record), soft_wrap=True, markup=False, highlight=False)
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -64,6 +72,13 @@ class LastCheckpoint(ModelCheckpoint):
         """Place the checkpoint in the run folder."""
         self.dirpath = os.path.join(trainer.default_root_dir, "checkpoints")
         super().setup(trainer, pl_module, stage)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Say how to go on after an interruption."""
+        last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        if trainer.is_global_zero and last.is_file() and not isinstance(exception, ValueError):
+            config = last.parents[1] / "config.yaml"
+            log.info("continue: python -m bet_lightning fit --config %s --ckpt_path %s", config, last)
 
 
 class BETCLI(LightningCLI):
@@ -162,7 +177,7 @@ class BETCLI(LightningCLI):
 
 def _move_aside(folder: Path) -> None:
     """Rename an existing run folder to the first free ``name.N``: a new run never overwrites an old one."""
-    if not (folder / "config.yaml").exists() or "LOCAL_RANK" in os.environ:
+    if not (folder / "config.yaml").exists():
         return
     number = 1
     while (moved := folder.with_name(f"{folder.name}.{number}")).exists():
@@ -194,8 +209,8 @@ def main(args: ArgsType = None) -> None:
     if isinstance(words, list) and debug:
         words.remove("--debug")
     if not log.handlers:
-        log.addHandler(RichHandler(show_path=False, show_level=False, show_time=False))
-        log.setLevel(logging.INFO)
+        log.addHandler(_Lines())
+        log.setLevel(logging.INFO if getattr(rank_zero_only, "rank", 0) == 0 else logging.WARNING)
         logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
         for message in _HARMLESS_WARNINGS:
             warnings.filterwarnings("ignore", message)

@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import torch
 import yaml
 
 from bet_lightning.baselines import read_sizes
+from bet_lightning.callbacks import table_search
+from bet_lightning.callbacks.run_results import report_probe
 from bet_lightning.cli import main
 from bet_lightning.results import read_records, read_summary
 from tests.conftest import write_config
@@ -102,6 +106,30 @@ def test_spectral_searches_resume_anywhere(tmp_path: Path) -> None:
         last = tmp_path / f"cut{epochs}" / "checkpoints" / "last.ckpt"
         main(["fit", "--config", str(config), "--ckpt_path", str(last)])
         assert comparable(tmp_path / f"cut{epochs}") == comparable(tmp_path / "whole")
+
+
+def test_sigterm_between_untrained_probes_leaves_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"family": "spectral", "probe_epochs": 0, "num_retrain": 1, "retrain_init": "warm"}
+    main(["fit", "--config", str(write_config(tmp_path, "whole", **settings))])
+    config = write_config(tmp_path, "ended", **settings)
+
+    def report_and_end(trainer: Any, summary: Any, plan: Any, phase: str) -> None:
+        report_probe(trainer, summary, plan, phase)
+        if len(plan.records) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(table_search, "report_probe", report_and_end)
+        with pytest.raises(SystemExit):
+            main(["fit", "--config", str(config)])
+    last = tmp_path / "ended" / "checkpoints" / "last.ckpt"
+    assert f"--ckpt_path {last}" in capsys.readouterr().out
+    (state,) = (s for name, s in torch.load(last, weights_only=True)["callbacks"].items() if "TableSearch" in name)
+    assert len(state["plan"]["records"]) == 2
+    main(["fit", "--config", str(config), "--ckpt_path", str(last)])
+    assert comparable(tmp_path / "ended") == comparable(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("backbone", ["MF", "NGCF", "NeuMF"])

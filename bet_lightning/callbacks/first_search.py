@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bet_lightning.callbacks.new_plan import find_gains, new_search
-from bet_lightning.callbacks.trials import dataset_of
+from bet_lightning.callbacks.trials import dataset_of, evaluate_share
 from bet_lightning.modules import RecommenderModule
 from bet_lightning.ranking import quality
 from bet_lightning.search import BudgetedSearch
@@ -61,12 +61,11 @@ def first_search(
 
     def begin() -> tuple[BudgetedSearch, Tensor | None]:
         gains = find_gains(network, settings["family"], settings["caps"][0], settings["min_size"], refit_steps)
+        gains = trainer.strategy.broadcast(gains)  # on a GPU the last digits may differ between ranks
         return new_search(data, gains, **settings), gains
 
     if not refit_steps or not network.refit_powers:
         return begin()
-    users = trainer.val_dataloaders
-    users.share = user_share  # type: ignore[union-attr]
     full = {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
     def best_quality(search: BudgetedSearch) -> float:
@@ -74,7 +73,7 @@ def first_search(
         found = []
         for action in map(candidates.at, range(_DRAWS)):
             module.set_sizes(action.sizes(*orders), action.params, refit_steps)
-            found.append(quality(module.evaluate(users)))  # type: ignore[arg-type]
+            found.append(quality(evaluate_share(trainer, module, user_share)))
             network.load_state_dict(full)
         return max(found)
 
@@ -82,7 +81,7 @@ def first_search(
         full["refit_power"].fill_(power)
         network.load_state_dict(full)
         begun = begin()
-        reached = best_quality(begun[0])
+        reached = trainer.strategy.broadcast(best_quality(begun[0]))
         _logger.info("refit power %g: %.4f", power, reached)
         return Attempt(reached, power, *begun)
 

@@ -22,7 +22,7 @@ class SearchProgressBar(RichProgressBar):
 
     def _get_train_description(self, current_epoch: int) -> str:
         search = next((c for c in self.trainer.callbacks if isinstance(c, TableSearch)), None)  # type: ignore[attr-defined]
-        return search.status() if search else super()._get_train_description(current_epoch)
+        return search.plan.status if search and search.plan else super()._get_train_description(current_epoch)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Metrics beside the bar: best fitness and the remaining time, estimated from the epochs so far."""

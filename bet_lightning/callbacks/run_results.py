@@ -1,16 +1,22 @@
 """What a search leaves in its run folder and its loggers as it goes."""
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from bet_lightning.baselines import write_sizes
-from bet_lightning.results import Summary, new_result, write_actions, write_json
-from bet_lightning.search import BET, TrainingPlan
+from bet_lightning.callbacks.rounds import any_rank
+from bet_lightning.report import define_axes
+from bet_lightning.results import Summary, new_result, write_actions, write_json, write_popularity
+from bet_lightning.search import BET, PopularityProfile, TrainingPlan, Trial
 
+_SECONDS_BETWEEN = 60.0  # saves while probes need no epochs
 log = logging.getLogger(__name__)
 
 
@@ -27,16 +33,33 @@ def log_validation(trainer: pl.Trainer, plan: TrainingPlan, metrics: Mapping[str
     log_metrics(trainer, {f"{key}/epoch": plan.trial.epoch, **named})
 
 
-def keep_result(trainer: pl.Trainer, summary: Summary, plan: TrainingPlan, max_size: int) -> None:
+def begin_run(
+    trainer: pl.Trainer, retrained: Iterable[str], users: PopularityProfile, items: PopularityProfile
+) -> None:
+    """Prepare loggers and run folder.
+
+    Args:
+        trainer: Its loggers learn the axes of what is to come.
+        retrained: Names of the retrainings.
+        users: Popularity of the users.
+        items: Popularity of the items.
+    """
+    if trainer.is_global_zero:
+        define_axes(trainer.loggers, retrained)
+        write_popularity(Path(trainer.default_root_dir), users, items)
+
+
+def keep_result(trainer: pl.Trainer, summary: Summary, plan: TrainingPlan, trial: Trial, max_size: int) -> None:
     """Save the finished training under each name that it is the best of.
 
     Args:
         trainer: Its model has the weights to save.
         summary: Content of ``summary.json``; changed.
-        plan: The plan, whose training is over.
+        plan: The plan.
+        trial: The training of its round.
         max_size: Largest size of a row.
     """
-    trial, folder = plan.trial, Path(trainer.default_root_dir)
+    folder = Path(trainer.default_root_dir)
     best = ", ".join(f"{name} {value:.4f}" for name, value in trial.best_metrics.items())
     log.info("%s %s: best at epoch %d of %d: %s", trial.phase, trial.name, trial.best_epoch, trial.epoch, best)
     for name in plan.result_names(trial):
@@ -62,8 +85,6 @@ def report_probe(trainer: pl.Trainer, summary: Summary, plan: TrainingPlan, phas
         phase: ``probe`` or ``tune``.
     """
     folder = Path(trainer.default_root_dir)
-    for record in plan.records:
-        record.setdefault("rank", trainer.global_rank)
     tuned = [found for record in plan.records + plan.earlier for found in record.get("tuned", {}).values()]
     summary["search"] = {
         "probes": len(plan.records),
@@ -80,3 +101,27 @@ def report_probe(trainer: pl.Trainer, summary: Summary, plan: TrainingPlan, phas
     shown = ("iteration", "fitness", "predicted_fitness", "user_share", "seconds")
     metrics = {f"probe/{key}": plan.records[-1][key] for key in shown}
     log_metrics(trainer, metrics | {"probe/best_fitness": plan.best_fitness})
+
+
+def save_between(trainer: pl.Trainer, saved: float) -> float:
+    """Save the run where no epoch ends for long: after a minute, or when the process is told to end.
+
+    Args:
+        trainer: Its checkpoint callback says where, if there is one.
+        saved: When this was last done, by the monotonic clock.
+
+    Returns:
+        The same, from now on.
+
+    Raises:
+        SIGTERMException: If the process is to end.
+    """
+    now, callback = time.monotonic(), trainer.checkpoint_callback
+    ends = any_rank(trainer, trainer.received_sigterm)
+    if not ends and not any_rank(trainer, now - saved > _SECONDS_BETWEEN):
+        return saved
+    if isinstance(callback, ModelCheckpoint) and callback.dirpath:
+        trainer.save_checkpoint(Path(callback.dirpath) / "last.ckpt")
+    if ends:
+        raise SIGTERMException
+    return now

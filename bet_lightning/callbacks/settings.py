@@ -7,7 +7,7 @@ from bet_lightning.search import BET, FULL
 
 PLAN_SETTINGS = (  # what ``TrainingPlan`` is told
     *("num_iterations", "probe_epochs", "num_tuned", "tune_epochs", "num_retrain", "retrain_init"),
-    *("max_epochs", "eval_every_n_epochs", "patience"),
+    *("retrain_parallel", "max_epochs", "eval_every_n_epochs", "patience"),
 )
 SEARCH_SETTINGS = (  # what ``new_search`` is told
     *("family", "realization", "num_candidates", "num_updates", "selection", "num_random"),
@@ -52,6 +52,20 @@ def complete_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     if settings["min_size"] > 1:
         raise ValueError(f"TableSearch.min_size must be 0 or 1, got {settings['min_size']}")
     return settings
+
+
+def settings_to_serve(num_probes: int, num_epochs: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What plan and search of a finished run are told when they go on to further budgets.
+
+    Args:
+        num_probes: Probes, of all of them together.
+        num_epochs: Epochs of warm retraining.
+    """
+    plan = {
+        **{"num_iterations": num_probes, "num_tuned": 0, "num_retrain": 1, "retrain_init": "warm"},
+        **{"max_epochs": num_epochs, "eval_every_n_epochs": 1},
+    }
+    return plan, {"num_random": 0, "selection": "greedy", "even_too": False}
 
 
 def check_names(names: Sequence[str]) -> None:

@@ -16,13 +16,28 @@ from bet_lightning.budget import Budget
 from bet_lightning.callbacks.earlier_run import EarlierSearch, continue_search, load_full_table
 from bet_lightning.callbacks.first_search import first_search
 from bet_lightning.callbacks.new_plan import Family, new_plan, new_search, profiles, resolve_caps
-from bet_lightning.callbacks.run_results import keep_result, log_validation, report_probe
-from bet_lightning.callbacks.settings import PLAN_SETTINGS, SEARCH_SETTINGS, check_names, complete_settings
-from bet_lightning.callbacks.trials import begin_trial, dataset_of, recommender, validate_untrained
+from bet_lightning.callbacks.rounds import any_rank, exchange, keep_buffers, share_data
+from bet_lightning.callbacks.run_results import begin_run, keep_result, report_probe, save_between
+from bet_lightning.callbacks.settings import (
+    PLAN_SETTINGS,
+    SEARCH_SETTINGS,
+    check_names,
+    complete_settings,
+    settings_to_serve,
+)
+from bet_lightning.callbacks.trials import (
+    Starts,
+    begin_trial,
+    dataset_of,
+    evaluate_share,
+    recommender,
+    record_epoch,
+    validate_untrained,
+)
 from bet_lightning.modules import LRSchedule, RecommenderModule
-from bet_lightning.report import define_axes, print_results, report_run
-from bet_lightning.results import Summary, new_summary, write_popularity
-from bet_lightning.search import BET, BudgetedSearch, Realization, RetrainInit, Selection, TrainingPlan, Trial
+from bet_lightning.report import print_results, report_run
+from bet_lightning.results import Summary, new_summary
+from bet_lightning.search import BET, Realization, RetrainInit, RetrainParallel, Selection, TrainingPlan
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +81,8 @@ class TableSearch(pl.Callback):
         num_retrain: Actions retrained.
         retrain_init: Weights that retraining starts from: ``fresh`` as in the paper, the masked pre-trained ones
             (``warm``), or ``both``, of which the better on validation is the result.
+        retrain_parallel: What several devices share in retraining: the ``data`` of one action after another, or the
+            ``actions``. Probes are always shared by action.
         max_epochs: Epochs at most of pretraining and of each retraining; 0 only cuts a ``pretrained`` table.
         eval_every_n_epochs: Epochs between validations in pretraining and retraining.
         patience: Validations without a gain that end them.
@@ -98,6 +115,7 @@ class TableSearch(pl.Callback):
         tune_epochs: int = 1,
         num_retrain: int = 5,
         retrain_init: RetrainInit = "fresh",
+        retrain_parallel: RetrainParallel = "data",
         max_epochs: int = 500,
         eval_every_n_epochs: int = 1,
         patience: int = 5,
@@ -121,7 +139,8 @@ class TableSearch(pl.Callback):
         self._restored: dict[str, Any] = {}
         self._earlier: EarlierSearch | None = None
         self._gains: Tensor | None = None
-        self._epoch_start = 0.0
+        self._anew = False  # whether a restored round begins again
+        self._epoch_start = self._saved = time.monotonic()
         self._probe_metrics: dict[str, float] = {}
 
     def serve(self, budgets: Sequence[Budget], run: str, *, num_probes: int, num_epochs: int) -> None:
@@ -134,15 +153,9 @@ class TableSearch(pl.Callback):
             num_epochs: Epochs of warm retraining; 0 only cuts the pre-trained table.
         """
         self.budgets, self.pretrained, self.rules = list(budgets), run, []
-        self.plan_settings |= {
-            "num_iterations": num_probes * len(self.budgets),
-            "num_tuned": 0,
-            "num_retrain": 1,
-            "retrain_init": "warm",
-            "max_epochs": num_epochs,
-            "eval_every_n_epochs": 1,
-        }
-        self.search_settings |= {"num_random": 0, "selection": "greedy", "even_too": False}
+        plan, search = settings_to_serve(num_probes * len(self.budgets), num_epochs)
+        self.plan_settings |= plan
+        self.search_settings |= search
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Resolve the budget on the data; start the first training or continue a restored one."""
@@ -153,41 +166,51 @@ class TableSearch(pl.Callback):
         self.caps = resolve_caps(self.budgets, backbone.num_rows, width, self.min_size)
         self.search_settings |= {"caps": list(self.caps), "width": width, "min_size": self.min_size}
         self.folder = Path(trainer.default_root_dir)
-        self.schedules = {"fresh": module.schedule, "warm": self.probe_schedule}
+        self.starts = Starts({"fresh": module.schedule, "warm": self.probe_schedule}, self.refit_steps, self.seed)
+        ranks = {"rank": trainer.global_rank, "world_size": trainer.world_size}
         if trainer.datamodule.train_on_valid:  # type: ignore[attr-defined]  # the best epoch by it would mean nothing
             self.plan_settings["eval_every_n_epochs"] = max(1, self.plan_settings["max_epochs"])
         self.plan = new_plan(
-            data, self.rules, caps=self.caps, width=width, min_size=self.min_size, settings=self.plan_settings
+            data, self.rules, caps=self.caps, width=width, min_size=self.min_size, settings=self.plan_settings | ranks
         )
         if self._restored:
             state, self.summary, self._gains = (self._restored[name] for name in ("plan", "summary", "gains"))
             search = new_search(data, self._gains, **self.search_settings) if state["search"] else None
-            self.plan.load_state_dict(state, search)
-            module.schedule = self.schedules[self.plan.trial.start]
+            self._anew = self.plan.load_state_dict(state, search)
+            module.schedule = self.starts.schedules[self.plan.trial.start]
             return
         self.summary = new_summary(backbone, data, list(self.caps), self.seed)
-        if trainer.is_global_zero:
-            trained = (BET, *(rule.name for rule in self.rules))
-            names = [f"{name}{suffix}" for suffix in self.caps.values() for name in trained]
-            define_axes(trainer.loggers, self.plan.training_names(names))
-            write_popularity(self.folder, *profiles(data))
-        self._begin(trainer, module, self.plan.trial)
+        trained = (BET, *(rule.name for rule in self.rules))
+        names = [f"{name}{suffix}" for suffix in self.caps.values() for name in trained]
+        begin_run(trainer, self.plan.training_names(names), *profiles(data))
+        begin_trial(trainer, module, self.plan, self.starts)
         if self.pretrained and self.plan.trial.phase == "pretrain":
             self._earlier = load_full_table(module.network, self.pretrained)
             self.plan.trial.max_epochs = 0
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let ranks share or not what the first epochs need; begin again what a checkpoint does not have."""
+        keep_buffers(trainer)
+        share_data(trainer, module := recommender(pl_module), self._plan.is_shared)
+        if trainer.fit_loop.restarted_on_epoch_start:  # by ``save_between``: no batch of the epoch has been trained
+            trainer.fit_loop.epoch_loop.restarting = False
+        if self._anew:
+            begin_trial(trainer, module, self._plan, self.starts)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate what needs no training; choose the epoch's triplets and whether it ends with a validation."""
-        while self._plan.trial.has_untrained_result and not trainer.should_stop:
-            module = recommender(pl_module)
-            validate_untrained(trainer, module, self._plan, self.probe_user_share)
-            if self._plan.trial.finished:
-                self._finish(trainer, module, self._plan.trial)
-        trial = self._plan.trial
+        module, plan = recommender(pl_module), self._plan
+        while any_rank(trainer, plan.trial.has_untrained_result) and not trainer.should_stop:
+            if plan.trial.has_untrained_result:
+                validate_untrained(trainer, module, plan, self.probe_user_share)
+            self._finish_round(trainer, module)
+            self._saved = save_between(trainer, self._saved)
+        trial = plan.trial
         # every trial sees the same triplets in the same order, so that only its sizes set it apart from the others
         trainer.train_dataloader.sampler.set_epoch(self.seed * 100_003 + trial.epoch)  # type: ignore[union-attr]
         trainer.val_dataloaders.share = self.probe_user_share if trial.is_probe else 1.0  # type: ignore[union-attr]
-        trainer.check_val_every_n_epoch = 1 if trial.validates_next else sys.maxsize
+        # a rank that is done trains on, in step with the others, and is not validated
+        trainer.check_val_every_n_epoch = 1 if trial.validates_next and not trial.finished else sys.maxsize
         self._epoch_start = time.monotonic()
 
     def on_validation_batch_end(
@@ -207,20 +230,12 @@ class TableSearch(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count the epoch; at a training's end keep its result and begin the next."""
         module, plan = recommender(pl_module), self._plan
-        trial = plan.trial
-        if trainer.should_stop and trial.max_epochs == 0:  # the last one needed no training
+        if trainer.should_stop and plan.trial.max_epochs == 0:  # the last one needed no training
             return
-        validated = trial.validates_next
-        trial.epoch += 1
-        trial.seconds += time.monotonic() - self._epoch_start
-        if validated:
-            logged = {k: float(v) for k, v in trainer.callback_metrics.items()}
-            metrics = {k.removeprefix("val/"): v for k, v in logged.items() if k.startswith("val/")}
-            trial.record(metrics, self._probe_metrics, module.network.state_dict())
-            if not trial.is_probe:
-                log_validation(trainer, plan, metrics)
-        if trial.finished:
-            self._finish(trainer, module, trial)
+        if not plan.trial.finished:
+            plan.trial.seconds += time.monotonic() - self._epoch_start
+            record_epoch(trainer, module, plan, self._probe_metrics)
+        self._finish_round(trainer, module)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the table with validation metrics, draw the plots, and say how to test."""
@@ -229,59 +244,44 @@ class TableSearch(pl.Callback):
             print_results(self.summary, "valid")
             log.info("test metrics: python -m bet_lightning test --config %s", self.folder / "config.yaml")
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Say how to go on after an interruption."""
-        last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
-        if trainer.is_global_zero and last.is_file() and not isinstance(exception, ValueError):
-            config = last.parents[1] / "config.yaml"
-            log.info("continue: python -m bet_lightning fit --config %s --ckpt_path %s", config, last)
-
-    def status(self) -> str:
-        """What is going on, in a few words."""
-        return self.plan.status if self.plan else ""
-
-    def _begin(self, trainer: pl.Trainer, module: RecommenderModule, trial: Trial) -> None:
-        begin_trial(
-            trainer,
-            module,
-            trial,
-            pretrained=self._plan.pretrained,
-            schedules=self.schedules,
-            refit_steps=self.refit_steps,
-            seed=self.seed,
-        )
-
-    def _finish(self, trainer: pl.Trainer, module: RecommenderModule, trial: Trial) -> None:
-        """Keep what a training gave and begin the next."""
+    def _finish_round(self, trainer: pl.Trainer, module: RecommenderModule) -> None:
+        """Once the trainings of all ranks are over, keep what they gave and begin the next."""
         plan = self._plan
-        if trial.phase == "pretrain":
-            module.network.load_state_dict(trial.best_weights)
-            if self.basis == "principal":
-                module.network.to_principal_basis()
-            begin = time.monotonic()
-            search = self._begin_search(trainer, module)
-            trial.keep_weights(module.network.state_dict())
-            plan.begin_search(search, time.monotonic() - begin)
-        if not trial.is_probe:
-            module.network.load_state_dict(trial.best_weights)
-            keep_result(trainer, self.summary, plan, module.network.row_width)
-        following = plan.advance()
-        if trial.is_probe:
-            report_probe(trainer, self.summary, plan, trial.phase)
-        if following is None:
+        if any_rank(trainer, not plan.trial.finished):
+            return
+        if plan.trial.phase == "pretrain":
+            self._begin_search(trainer, module)
+        if not plan.is_shared:
+            exchange(trainer, plan, module.metrics.names)
+        for place, trial in enumerate(plan.round):
+            if not trial.is_probe:
+                module.network.load_state_dict(trial.best_weights)
+                keep_result(trainer, self.summary, plan, trial, module.network.row_width)
+            plan.take(place)
+            if trial.is_probe:
+                report_probe(trainer, self.summary, plan, trial.phase)
+        if plan.advance() is None:
             trainer.should_stop = True
         else:
-            self._begin(trainer, module, following)
+            share_data(trainer, module, plan.is_shared)
+            begin_trial(trainer, module, plan, self.starts)
 
-    def _begin_search(self, trainer: pl.Trainer, module: RecommenderModule) -> BudgetedSearch:
-        """A search over the pre-trained table, or one that goes on from an earlier one."""
-        settings, plan = self.search_settings, self._plan
+    def _begin_search(self, trainer: pl.Trainer, module: RecommenderModule) -> None:
+        """Turn the pre-trained table's columns and search it, or go on from an earlier search."""
+        settings, plan, begin = self.search_settings, self._plan, time.monotonic()
+        module.network.load_state_dict(plan.trial.best_weights)
+        if self.basis == "principal":
+            module.network.to_principal_basis()
+        share_data(trainer, module, False)
+        if trainer.world_size > 1:  # as probes are validated, not on what each rank has of these users
+            plan.trial.best_probe_metrics = evaluate_share(trainer, module, self.probe_user_share)
         if self._earlier and self.pretrained:
             search, self._gains = continue_search(self._earlier, self.pretrained, dataset_of(trainer), settings)
         else:
             steps = self.refit_steps if plan.starts_warm else 0
             search, self._gains = first_search(trainer, module, plan.orders, steps, self.probe_user_share, settings)
-        return search
+        plan.trial.keep_weights(module.network.state_dict())
+        plan.begin_search(search, time.monotonic() - begin)
 
     @property
     def _plan(self) -> TrainingPlan:

@@ -1,49 +1,99 @@
 """How a trial starts within a trainer, and how one that trains nothing is validated."""
 
+import math
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
 
+from bet_lightning.callbacks.rounds import any_rank
 from bet_lightning.callbacks.run_results import log_validation
 from bet_lightning.data import DataSplit
 from bet_lightning.modules import LRSchedule, RecommenderModule
-from bet_lightning.search import TrainingPlan, Trial
+from bet_lightning.search import TrainingPlan
 
 
-def begin_trial(
-    trainer: pl.Trainer,
-    module: RecommenderModule,
-    trial: Trial,
-    *,
-    pretrained: Mapping[str, Tensor],
-    schedules: Mapping[str, LRSchedule],
-    refit_steps: int,
-    seed: int,
-) -> None:
-    """Give the module the weights, sizes, learning rate and a fresh optimiser for a training.
+class Starts(NamedTuple):
+    """What trainings start with.
 
-    Args:
-        trainer: Its strategy sets the optimiser up.
-        module: What is trained.
-        trial: The training.
-        pretrained: State of the backbone that warm trainings start from.
+    Attributes:
         schedules: Learning rates by start.
         refit_steps: Steps that a masked pre-trained table takes to make up for what is cut.
         seed: Seed of fresh weights.
     """
-    begin = time.monotonic()
+
+    schedules: Mapping[str, LRSchedule]
+    refit_steps: int
+    seed: int
+
+
+def begin_trial(trainer: pl.Trainer, module: RecommenderModule, plan: TrainingPlan, starts: Starts) -> None:
+    """Give the module the data, weights, sizes, learning rate and a fresh optimiser for a training.
+
+    Args:
+        trainer: Its strategy sets the optimiser up.
+        module: What is trained.
+        plan: Its trial begins.
+        starts: What the trial starts with.
+    """
+    begin, trial = time.monotonic(), plan.trial
     if trial.start == "warm":
-        module.network.load_state_dict(pretrained)
-        module.set_sizes(trial.sizes, trial.cap, refit_steps)
+        module.network.load_state_dict(plan.pretrained)
+        module.set_sizes(trial.sizes, trial.cap, starts.refit_steps)
     else:
-        module.network.reset_parameters(torch.Generator().manual_seed(seed))
+        module.network.reset_parameters(torch.Generator().manual_seed(starts.seed))
         module.set_sizes(trial.sizes, trial.cap)
-    module.schedule = schedules[trial.start]
+    module.schedule = starts.schedules[trial.start]
     trainer.strategy.setup_optimizers(trainer)
     trial.seconds = time.monotonic() - begin
+
+
+def check_loss(trainer: pl.Trainer, plan: TrainingPlan) -> None:
+    """End a trial whose loss of the epoch is no number: a probe without a result, all else with an error.
+
+    Raises:
+        ValueError: If the trial is no probe.
+    """
+    trial, loss = plan.trial, float(trainer.callback_metrics.get("train/loss", 0.0))
+    diverged = not math.isfinite(loss)
+    if plan.is_shared:
+        diverged = any_rank(trainer, diverged)
+    if diverged and not trial.is_probe:
+        option = "trainer.callbacks.init_args.probe_schedule.lr" if trial.start == "warm" else "model.schedule.lr"
+        raise ValueError(
+            f"{plan.label} diverged: its loss is {loss} in epoch {trial.epoch + 1} at the learning rate of {option}; "
+            "lower it"
+        )
+    if diverged:
+        trial.fail()
+
+
+def record_epoch(
+    trainer: pl.Trainer, module: RecommenderModule, plan: TrainingPlan, probe_metrics: Mapping[str, float]
+) -> None:
+    """Count an epoch of a trial that is not over, and keep its validation where it had one.
+
+    Args:
+        trainer: Has the logged loss and validation metrics.
+        module: Has the weights.
+        plan: Its trial trained.
+        probe_metrics: Validation metrics on the users that probes are validated on.
+
+    Raises:
+        ValueError: If the loss is no number, unless the trial is a probe.
+    """
+    trial = plan.trial
+    check_loss(trainer, plan)
+    validated = trial.validates_next and not trial.failed
+    trial.epoch += 1
+    if validated:
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        metrics = {name.removeprefix("val/"): value for name, value in logged.items() if name.startswith("val/")}
+        trial.record(metrics, probe_metrics, module.network.state_dict())
+        if not trial.is_probe:
+            log_validation(trainer, plan, metrics)
 
 
 def validate_untrained(
@@ -57,17 +107,21 @@ def validate_untrained(
         plan: Its trial takes the metrics.
         probe_user_share: Share of the users that probes are validated on.
     """
-    users, trial = trainer.val_dataloaders, plan.trial
-    begin = time.monotonic()
-    users.share = probe_user_share  # type: ignore[union-attr]
-    metrics = probe_metrics = module.evaluate(users)  # type: ignore[arg-type]
+    begin, trial = time.monotonic(), plan.trial
+    metrics = probe_metrics = evaluate_share(trainer, module, probe_user_share)
     if not trial.is_probe:
-        users.share = 1.0  # type: ignore[union-attr]
-        metrics = module.evaluate(users)  # type: ignore[arg-type]
+        metrics = evaluate_share(trainer, module, 1.0)
     trial.seconds += time.monotonic() - begin
     trial.record(metrics, probe_metrics, module.network.state_dict())
     if not trial.is_probe:
         log_validation(trainer, plan, metrics)
+
+
+def evaluate_share(trainer: pl.Trainer, module: RecommenderModule, share: float) -> dict[str, float]:
+    """Validation metrics of the table as it is on a share of the validation users."""
+    users = trainer.val_dataloaders
+    users.share = share  # type: ignore[union-attr]
+    return module.evaluate(users)  # type: ignore[arg-type]
 
 
 def recommender(module: pl.LightningModule) -> RecommenderModule:

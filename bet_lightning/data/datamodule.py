@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytorch_lightning as pl
 
 from bet_lightning.data.catalog import check_statistics, find_dataset, find_entry
@@ -56,6 +57,7 @@ class InteractionDataModule(pl.LightningDataModule):
         synthetic_interactions: interactions of the synthetic set.
 
     Attributes:
+        shared: whether the ranks of several devices split triplets and users among them, or have all of them each.
         num_skipped: after `setup`, how many users have no targets, for `valid` and `test`.
 
     Raises:
@@ -89,6 +91,7 @@ class InteractionDataModule(pl.LightningDataModule):
     ) -> None:
         """Check and keep the arguments; no file is read before `setup`."""
         super().__init__()
+        self.shared = True
         self._own_paths = _collect_paths(path, train_path, valid_path, test_path)
         self.name: str = Path(self._own_paths["train"]).stem if self._own_paths else name
         self.data_dir = data_dir
@@ -175,9 +178,9 @@ class InteractionDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> RankingLoader:
         """Users with validation targets, in an order drawn from the seed; their training items are seen."""
-        loader = self._ranking_loader(self._seen_at_validation, self.dataset.valid)
-        loader.users = np.random.default_rng(self.seed).permutation(loader.users)  # any share of them is a sample
-        return loader
+        users = np.flatnonzero(self.dataset.valid.degrees())
+        users = np.random.default_rng(self.seed).permutation(users)  # any share of them is a sample
+        return self._ranking_loader(users, self._seen_at_validation, self.dataset.valid)
 
     def test_dataloader(self) -> RankingLoader:
         """Users with test targets; their training and validation items are seen.
@@ -187,19 +190,22 @@ class InteractionDataModule(pl.LightningDataModule):
         """
         if not self.dataset.test.nnz:
             raise ValueError(f"data.split {self.split} of {self.name} leaves nothing to test on")
-        return self._ranking_loader(self.dataset.train.union(self.dataset.valid), self.dataset.test)
+        users = np.flatnonzero(self.dataset.test.degrees())
+        return self._ranking_loader(users, self.dataset.train.union(self.dataset.valid), self.dataset.test)
 
     def predict_dataloader(self) -> RankingLoader:
         """All users, without targets; all their known items are seen."""
         data = self.dataset
         seen = data.train.union(data.valid).union(data.test)
         nothing = Csr.from_keys(np.empty(0, dtype=np.int64), data.num_users, data.num_items)
-        return RankingLoader(np.arange(data.num_users), seen, nothing, self._users_at_once(), *self._ranks())
+        return self._ranking_loader(np.arange(data.num_users), seen, nothing)
 
-    def _ranking_loader(self, seen: Csr, targets: Csr) -> RankingLoader:
-        """Loader of the users with targets."""
-        users = np.flatnonzero(targets.degrees())
-        return RankingLoader(users, seen, targets, self._users_at_once(), *self._ranks())
+    def _ranking_loader(self, users: npt.NDArray[np.int64], seen: Csr, targets: Csr) -> RankingLoader:
+        """Loader of this rank's users."""
+        rank, world_size = self._ranks()
+        if len(users) < world_size:
+            raise ValueError(f"{len(users)} users with targets are too few for {world_size} devices")
+        return RankingLoader(users, seen, targets, self._users_at_once(), rank, world_size)
 
     def _users_at_once(self) -> int:
         """Users a batch whose float32 scores of all items stay within bounds."""
@@ -207,7 +213,7 @@ class InteractionDataModule(pl.LightningDataModule):
 
     def _ranks(self) -> tuple[int, int]:
         """This rank and the number of ranks of the trainer, if there is one."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer and self.shared else (0, 1)
 
     def _read(self) -> Interactions | dict[str, Interactions]:
         """Interactions by part."""

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.distributed import is_available, is_initialized
 from torch.optim.lr_scheduler import LambdaLR
 
 from bet_lightning.backbones import Backbone, Edges
@@ -44,6 +45,9 @@ class RecommenderModule(pl.LightningModule):
         softmax: The sampled softmax loss to train with; None trains with BPR.
         ks: Cut-offs of the ranking metrics; ``predict`` lists the largest number of items.
 
+    Attributes:
+        shared: Whether the ranks of several devices train and validate it together.
+
     Raises:
         ValueError: If ``l2`` is negative or a cut-off is below 1.
     """
@@ -66,7 +70,8 @@ class RecommenderModule(pl.LightningModule):
         self.backbone_factory = backbone
         self.backbone = None
         self.l2, self.schedule, self.softmax, self.ks = l2, schedule, softmax, tuple(sorted(ks))
-        self.metrics = RankingMetrics(self.ks)
+        self.shared = True
+        self.metrics = RankingMetrics(self.ks, distributed_available_fn=lambda: self.shared and is_distributed())
         self.encoded: Any = None
 
     @property
@@ -211,3 +216,8 @@ class RecommenderModule(pl.LightningModule):
     def predict_step(self, batch: RankingBatch, batch_idx: int) -> TopItems:
         """The best unseen items of a block of users."""
         return self.rank(batch, max(self.ks))
+
+
+def is_distributed() -> bool:
+    """Whether there are several processes to add metrics up over."""
+    return is_available() and is_initialized()

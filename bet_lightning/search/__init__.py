@@ -3,7 +3,7 @@
 from bet_lightning.search.action import Action, ActionBatch
 from bet_lightning.search.by_popularity import GroupedSampler
 from bet_lightning.search.fitness import FitnessPredictor
-from bet_lightning.search.plan import BET, FULL, RetrainInit, TrainingPlan
+from bet_lightning.search.plan import BET, FULL, RetrainInit, RetrainParallel, TrainingPlan
 from bet_lightning.search.profile import PopularityProfile, popularity_order
 from bet_lightning.search.sampler import BoundedSampler, Realization
 from bet_lightning.search.search import BudgetedSearch, Proposal, Sampler
@@ -28,6 +28,7 @@ __all__ = [
     "Proposal",
     "Realization",
     "RetrainInit",
+    "RetrainParallel",
     "Sampler",
     "Selection",
     "SetPredictor",

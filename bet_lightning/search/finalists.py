@@ -34,6 +34,21 @@ def choose_finalists(records: Sequence[Record], number: int, start: Start) -> li
     return [record for turn in turns for record in turn if record][:number]
 
 
+def choose_retrained(records: Sequence[Record], number: int, start: Start, tuned: bool) -> list[Record]:
+    """Choose records of probes for a retraining.
+
+    Args:
+        records: Probes of one budget, by fitness, the best first.
+        number: How many to choose at most.
+        start: Weights that the retraining starts from.
+        tuned: Whether the longer probes from there decide.
+    """
+    if tuned:
+        finalists = [record for record in records if start in record.get("tuned", {})]
+        records = sorted(finalists, key=lambda record: -record["tuned"][start]["fitness"])
+    return list(records[:number])
+
+
 def differing(records: Sequence[Record]) -> list[Record]:
     """Put behind all others what is near a record before it."""
     ahead: list[Record] = []

@@ -31,6 +31,16 @@ class Proposal:
     action: Action
     predicted_fitness: float
 
+    def as_record(self, fitness: float) -> dict[str, Any]:
+        """A line of ``actions.jsonl``, but for what else was measured."""
+        return {
+            "iteration": self.iteration,
+            "strategy": self.strategy,
+            **self.action.as_dict(),
+            "predicted_fitness": self.predicted_fitness,
+            "fitness": fitness,
+        }
+
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values."""
         return {**vars(self), "action": self.action._asdict()}
@@ -117,9 +127,13 @@ class BudgetedSearch:
         self.probed: list[tuple[Proposal, float]] = []
         self.num_earlier = 0  # of them, those that were measured for earlier budgets
 
-    def propose(self) -> Proposal:
-        """Draw candidates, rank them and choose the one to probe."""
-        iteration = len(self.probed)
+    def propose(self, place: int = 0) -> Proposal:
+        """Draw candidates, rank them and choose the one to probe.
+
+        Args:
+            place: How many proposals there are already whose fitness is not known yet.
+        """
+        iteration = len(self.probed) + place
         own = iteration - self.num_earlier
         sampler = self.samplers[own % len(self.samplers)]
         exploring = own < self.num_random

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -10,6 +10,22 @@ from bet_lightning.ranking import quality
 
 Phase = Literal["pretrain", "probe", "tune", "retrain"]
 Start = Literal["fresh", "warm"]
+
+
+class Training(NamedTuple):
+    """A retraining to come.
+
+    Attributes:
+        name: Name of its result.
+        sizes: (num_rows,) int64 parameters a row.
+        cap: The budget that they are to stay within.
+        start: Weights that it starts from.
+    """
+
+    name: str
+    sizes: Tensor
+    cap: int
+    start: Start
 
 
 @dataclass
@@ -32,6 +48,7 @@ class Trial:
         best_metrics: Metrics of the best validation.
         best_probe_metrics: The same metrics on the users that probes are validated on.
         best_weights: The backbone's state at the best validation.
+        failed: Whether its loss left the numbers, so that it measured nothing.
     """
 
     phase: Phase
@@ -49,6 +66,7 @@ class Trial:
     best_metrics: dict[str, float] = field(default_factory=dict)
     best_probe_metrics: dict[str, float] = field(default_factory=dict)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    failed: bool = False
 
     @property
     def is_probe(self) -> bool:
@@ -59,7 +77,7 @@ class Trial:
     def has_untrained_result(self) -> bool:
         """Whether its weights are to be validated before any training: a cut table may be at its best as it is."""
         untrained = self.max_epochs == 0 or (self.start == "warm" and not self.is_probe)
-        return untrained and self.epoch == 0 and not self.best_metrics
+        return untrained and self.epoch == 0 and not self.best_metrics and not self.failed
 
     @property
     def validates_next(self) -> bool:
@@ -69,7 +87,9 @@ class Trial:
     @property
     def finished(self) -> bool:
         """Whether the training is over."""
-        return self.epoch >= self.max_epochs or (self.patience is not None and self.waited >= self.patience)
+        return (
+            self.failed or self.epoch >= self.max_epochs or (self.patience is not None and self.waited >= self.patience)
+        )
 
     @property
     def quality(self) -> float:
@@ -94,9 +114,29 @@ class Trial:
         if not self.is_probe:
             self.keep_weights(weights)
 
+    def fail(self) -> None:
+        """End it without a result."""
+        self.failed, self.best_metrics, self.best_probe_metrics = True, {}, {}
+
     def keep_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Keep a copy of the backbone's state as the best."""
         self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+
+    @property
+    def training(self) -> Training:
+        """What it trains, without what it reached."""
+        return Training(self.name, self.sizes, self.cap, self.start)
+
+    def anew(self) -> "Trial":
+        """The same trial before its first epoch."""
+        return Trial(
+            self.phase,
+            *self.training[:3],
+            max_epochs=self.max_epochs,
+            eval_every=self.eval_every,
+            patience=self.patience,
+            start=self.start,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """All fields, as tensors and plain values."""

@@ -41,7 +41,7 @@ def test_refuses_wrong_arguments(arguments: dict[str, Any], message: str) -> Non
 
 def test_says_nothing_before_the_data_is_known() -> None:
     search = TableSearch(BUDGET)
-    assert search.status() == "" and search.state_dict() == {}
+    assert search.plan is None and search.state_dict() == {}
 
 
 def test_fitness_is_relative_to_the_full_table(finished_run: Path) -> None:

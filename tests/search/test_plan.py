@@ -49,6 +49,7 @@ def run(plan: TrainingPlan, qualities: dict[str, float], resume_at: int | None =
         trial.record({"recall@5": found}, {"recall@5": found}, {"weight": torch.tensor(found)})
         if trial.phase == "pretrain":
             plan.begin_search(make_search(plan.budgets))
+        plan.take(0)
         following = plan.advance()
         if len(trainings) == resume_at:
             file = io.BytesIO()
@@ -129,9 +130,11 @@ def test_earlier_probes_of_a_budget_stay_candidates() -> None:
     plan.trial.record({"recall@5": 0.5}, {"recall@5": 0.5}, {})
     plan.begin_search(search, 2.0)
     trainings = []
+    plan.take(0)
     while (trial := plan.advance()) is not None:
         trial.epoch = trial.max_epochs
         trial.record({"recall@5": 0.3}, {"recall@5": 0.3}, {})
+        plan.take(0)
         trainings.append((trial.phase, trial.sizes))
     assert [phase for phase, _ in trainings] == [*["probe"] * 2, *["tune"] * 4, "retrain", "retrain"]
     assert [record["iteration"] for record in plan.records] == [2, 3]
