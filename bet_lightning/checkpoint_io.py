@@ -1,11 +1,15 @@
-"""Checkpoints written straight to their file."""
+"""Checkpoints: written straight to their file, checked before they are read."""
 
 import os
+import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+
+_UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, ValueError, pickle.UnpicklingError)
 
 
 class FileCheckpointIO(TorchCheckpointIO):
@@ -21,8 +25,42 @@ class FileCheckpointIO(TorchCheckpointIO):
             checkpoint: What to save.
             path: The file; its folder is made.
             storage_options: Not used.
+
+        Raises:
+            ValueError: If the file cannot be written, as where the disk is full. What was there before stays.
         """
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        partial = f"{path}.partial"
-        torch.save(checkpoint, partial)
-        os.replace(partial, path)
+        partial = Path(f"{path}.partial")
+        try:
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(checkpoint, partial)
+            os.replace(partial, path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            partial.unlink(missing_ok=True)
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{path}: cannot be written ({reason}); what was there before is still there") from error
+
+
+def check_checkpoint(path: Path, *, resumes: bool) -> None:
+    """Refuse a file that is not a checkpoint of tensors and plain values, without reading its tensors.
+
+    Args:
+        path: The file.
+        resumes: Whether a training is to go on from it.
+
+    Raises:
+        ValueError: If it is missing, broken, of something else, or has weights only where a training is to go on.
+    """
+    if not path.is_file():
+        raise ValueError(f"--ckpt_path {path}: no such file")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"--ckpt_path {path}: broken, or not a checkpoint")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        missing = {"state_dict", "pytorch-lightning_version"} - set(checkpoint)
+    except (*_UNREADABLE, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
+        raise ValueError(f"--ckpt_path {path}: broken, or not a checkpoint ({reason})") from None
+    if missing:
+        raise ValueError(f"--ckpt_path {path}: not a checkpoint of this package, it has no {min(missing)}")
+    if resumes and "optimizer_states" not in checkpoint:
+        raise ValueError(f"--ckpt_path {path}: holds a result's weights only; fit goes on from a run's last.ckpt")

@@ -19,7 +19,7 @@ from rich import get_console
 
 from bet_lightning import __version__, backbones, baselines, data, modules  # noqa: F401  (class names in configs)
 from bet_lightning.callbacks import PredictionWriter, SearchProgressBar
-from bet_lightning.checkpoint_io import FileCheckpointIO
+from bet_lightning.checkpoint_io import FileCheckpointIO, check_checkpoint
 from bet_lightning.errors import one_line
 from bet_lightning.report import print_results
 from bet_lightning.results import read_summary, write_json
@@ -99,8 +99,16 @@ class BETCLI(LightningCLI):
         if config.trainer.default_root_dir is None:
             stem = Path(str(config.config[0])).stem if config.config else "bet"
             config.trainer.default_root_dir = f"runs/{stem}"
+        if config.get("ckpt_path"):
+            last = Path(config.trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+            path = last if config.ckpt_path == "last" else Path(config.ckpt_path)
+            check_checkpoint(path, resumes=self.subcommand == "fit")
+            config.ckpt_path = str(path)
         if self.subcommand == "export":
             config.trainer.default_root_dir = os.path.join(config.trainer.default_root_dir, EXPORTS)
+
+    def _parse_ckpt_path(self) -> None:
+        """Take no settings from a checkpoint: they are the configuration's."""
 
     def before_fit(self) -> None:
         """Move an older run of that name aside, once the data is known to be good."""
@@ -138,7 +146,10 @@ class BETCLI(LightningCLI):
         plugins = plugins if isinstance(plugins, list) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             kwargs["plugins"] = [*plugins, FileCheckpointIO()]
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except TypeError as error:  # Lightning's answer to numbers of devices that it does not know
+            raise ValueError(f"trainer.devices {config['devices']}: {error}") from None
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluate every result of the run, or ``--ckpt_path`` alone, on validation data."""

@@ -12,8 +12,7 @@ import torch
 import yaml
 
 from bet_lightning.baselines import read_sizes
-from bet_lightning.callbacks import table_search
-from bet_lightning.callbacks.run_results import report_probe
+from bet_lightning.callbacks import run_results
 from bet_lightning.cli import main
 from bet_lightning.results import read_records, read_summary
 from tests.conftest import write_config
@@ -115,13 +114,15 @@ def test_sigterm_between_untrained_probes_leaves_a_checkpoint(
     main(["fit", "--config", str(write_config(tmp_path, "whole", **settings))])
     config = write_config(tmp_path, "ended", **settings)
 
+    report_probe = run_results.report_probe
+
     def report_and_end(trainer: Any, summary: Any, plan: Any, phase: str) -> None:
         report_probe(trainer, summary, plan, phase)
         if len(plan.records) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patched:
-        patched.setattr(table_search, "report_probe", report_and_end)
+        patched.setattr(run_results, "report_probe", report_and_end)
         with pytest.raises(SystemExit):
             main(["fit", "--config", str(config)])
     last = tmp_path / "ended" / "checkpoints" / "last.ckpt"
@@ -224,50 +225,6 @@ def test_a_config_without_data_is_refused(tmp_path: Path, capsys: pytest.Capture
     with pytest.raises(SystemExit, match="2"):
         main(["fit", "--config", str(path)])
     assert "error: data is missing" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--data.init_args.name=gowala"], "gowalla"),
-        (["--data.init_args.path=none.csv"], "none.csv"),
-        (["--data.init_args.valid_ratio=1.2"], "1.2"),
-        (["--data.init_args.batch_size=0"], "data.batch_size"),
-        (["--model.init_args.l2=-1"], "model.l2 must not be negative, got -1"),
-        (["--model.init_args.ks=[500]"], "model.ks must not exceed the 90 items"),
-        (["--trainer.max_epochs=many"], "max_epochs"),
-        (["--trainer.devices=0"], "devices"),
-        (["--data.init_args.nme=gowalla"], "data: Option 'nme' is not accepted"),
-        (["--model.init_args.backbone.init_args.max_sze=8"], "model.backbone: Option 'max_sze' is not accepted"),
-    ],
-)
-def test_wrong_input_is_one_line_and_code_2(
-    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(["fit", "--config", str(write_config(tmp_path, "run")), *arguments])
-    assert stop.value.code == 2
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert message in error
-    assert "Traceback" not in error
-
-
-@pytest.mark.parametrize(
-    ("search", "message"),
-    [
-        ({"budget": {"keep_ratio": 0.01}}, "smallest feasible budget.keep_ratio is 0.125"),
-        ({"budget": {"keep_ratio": 0.1, "params": 5}}, "exactly one of"),
-        ({"num_iterations": -1}, "TableSearch.num_iterations must be at least 0, got -1"),
-        ({"selection": "best"}, "best"),
-    ],
-)
-def test_wrong_search_settings(
-    search: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(["fit", "--config", str(write_config(tmp_path, "run", **search))])
-    assert stop.value.code == 2
-    assert message in capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def test_summary_is_json(finished_run: Path) -> None:

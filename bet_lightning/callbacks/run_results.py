@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from bet_lightning.baselines import write_sizes
 from bet_lightning.callbacks.rounds import any_rank
+from bet_lightning.data import DataSplit
 from bet_lightning.report import define_axes
 from bet_lightning.results import Summary, new_result, write_actions, write_json, write_popularity
 from bet_lightning.search import BET, PopularityProfile, TrainingPlan, Trial
 
+FORMAT = 2  # of what a checkpoint has of a run: to be raised when that changes
 _SECONDS_BETWEEN = 60.0  # saves while probes need no epochs
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,27 @@ def begin_run(
     if trainer.is_global_zero:
         define_axes(trainer.loggers, retrained)
         write_popularity(Path(trainer.default_root_dir), users, items)
+
+
+def check_same_run(state: Mapping[str, Any], data: DataSplit, caps: Sequence[int]) -> None:
+    """Refuse to go on with a run under other conditions.
+
+    Args:
+        state: What the checkpoint has of its run.
+        data: The split data.
+        caps: The budgets in parameters.
+
+    Raises:
+        ValueError: If the form of the state, data or budgets are others.
+    """
+    if state.get("format") != FORMAT:
+        raise ValueError("--ckpt_path: a run of another version of bet_lightning, which this one cannot go on with")
+    summary = state["summary"]
+    before = [budget["params"] for budget in summary["budgets"]]
+    if before != list(caps):
+        raise ValueError(f"--ckpt_path: a run with budgets of {before} parameters, not {list(caps)}")
+    if summary["dataset"]["hash"] != data.hash:
+        raise ValueError(f"--ckpt_path: a run on other data or another split, hash {summary['dataset']['hash']}")
 
 
 def keep_result(trainer: pl.Trainer, summary: Summary, plan: TrainingPlan, trial: Trial, max_size: int) -> None:

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from bet_lightning.baselines import SizeRule, UniformSizes
 from bet_lightning.budget import Budget
+from bet_lightning.callbacks import run_results
 from bet_lightning.callbacks.earlier_run import EarlierSearch, continue_search, load_full_table
 from bet_lightning.callbacks.first_search import first_search
 from bet_lightning.callbacks.new_plan import Family, new_plan, new_search, profiles, resolve_caps
 from bet_lightning.callbacks.rounds import any_rank, exchange, keep_buffers, share_data
-from bet_lightning.callbacks.run_results import begin_run, keep_result, report_probe, save_between
 from bet_lightning.callbacks.settings import (
     PLAN_SETTINGS,
     SEARCH_SETTINGS,
@@ -174,6 +174,7 @@ class TableSearch(pl.Callback):
             data, self.rules, caps=self.caps, width=width, min_size=self.min_size, settings=self.plan_settings | ranks
         )
         if self._restored:
+            run_results.check_same_run(self._restored, data, list(self.caps))
             state, self.summary, self._gains = (self._restored[name] for name in ("plan", "summary", "gains"))
             search = new_search(data, self._gains, **self.search_settings) if state["search"] else None
             self._anew = self.plan.load_state_dict(state, search)
@@ -182,7 +183,7 @@ class TableSearch(pl.Callback):
         self.summary = new_summary(backbone, data, list(self.caps), self.seed)
         trained = (BET, *(rule.name for rule in self.rules))
         names = [f"{name}{suffix}" for suffix in self.caps.values() for name in trained]
-        begin_run(trainer, self.plan.training_names(names), *profiles(data))
+        run_results.begin_run(trainer, self.plan.training_names(names), *profiles(data))
         begin_trial(trainer, module, self.plan, self.starts)
         if self.pretrained and self.plan.trial.phase == "pretrain":
             self._earlier = load_full_table(module.network, self.pretrained)
@@ -204,7 +205,7 @@ class TableSearch(pl.Callback):
             if plan.trial.has_untrained_result:
                 validate_untrained(trainer, module, plan, self.probe_user_share)
             self._finish_round(trainer, module)
-            self._saved = save_between(trainer, self._saved)
+            self._saved = run_results.save_between(trainer, self._saved)
         trial = plan.trial
         # every trial sees the same triplets in the same order, so that only its sizes set it apart from the others
         trainer.train_dataloader.sampler.set_epoch(self.seed * 100_003 + trial.epoch)  # type: ignore[union-attr]
@@ -256,10 +257,10 @@ class TableSearch(pl.Callback):
         for place, trial in enumerate(plan.round):
             if not trial.is_probe:
                 module.network.load_state_dict(trial.best_weights)
-                keep_result(trainer, self.summary, plan, trial, module.network.row_width)
+                run_results.keep_result(trainer, self.summary, plan, trial, module.network.row_width)
             plan.take(place)
             if trial.is_probe:
-                report_probe(trainer, self.summary, plan, trial.phase)
+                run_results.report_probe(trainer, self.summary, plan, trial.phase)
         if plan.advance() is None:
             trainer.should_stop = True
         else:
@@ -291,9 +292,8 @@ class TableSearch(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Plan, summary and gains, as tensors and plain values."""
-        if not self.plan:
-            return {}
-        return {"plan": self.plan.state_dict(), "summary": self.summary, "gains": self._gains}
+        state = {"format": run_results.FORMAT, "summary": self.summary, "gains": self._gains}
+        return state | {"plan": self.plan.state_dict()} if self.plan else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a checkpoint's state until the data is known."""

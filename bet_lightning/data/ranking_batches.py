@@ -31,6 +31,25 @@ class RankingBatch(NamedTuple):
     target_rows: Tensor
     target_items: Tensor
 
+    def split(self, size: int) -> list[RankingBatch]:
+        """Blocks of at most ``size`` of the users, in their order."""
+        count = len(self.users)
+        if count <= size:
+            return [self]
+        blocks = []
+        for start in range(0, count, size):
+            seen, target = ((rows >= start) & (rows < start + size) for rows in (self.seen_rows, self.target_rows))
+            blocks.append(
+                RankingBatch(
+                    self.users[start : start + size],
+                    self.seen_rows[seen] - start,
+                    self.seen_items[seen],
+                    self.target_rows[target] - start,
+                    self.target_items[target],
+                )
+            )
+        return blocks
+
 
 class RankingLoader:
     """Batches of users for full ranking, every user once, without padding.

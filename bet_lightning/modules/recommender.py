@@ -1,10 +1,12 @@
 """The LightningModule around a recommender backbone with a masked embedding table."""
 
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.distributed import is_available, is_initialized
@@ -73,6 +75,7 @@ class RecommenderModule(pl.LightningModule):
         self.shared = True
         self.metrics = RankingMetrics(self.ks, distributed_available_fn=lambda: self.shared and is_distributed())
         self.encoded: Any = None
+        self._users_at_once = sys.maxsize
 
     @property
     def network(self) -> Backbone:
@@ -101,6 +104,18 @@ class RecommenderModule(pl.LightningModule):
         """Build the backbone from the data module's training interactions, once."""
         if self.backbone is None:
             self.build(self.trainer.datamodule.dataset.train)  # type: ignore[attr-defined]
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load a checkpoint's weights.
+
+        Raises:
+            ValueError: If they are those of another backbone or of other data.
+        """
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            mismatch = str(error).splitlines()[1:2] or [str(error)]
+            raise ValueError(f"the checkpoint is of another backbone or other data: {mismatch[0].strip()}") from None
 
     def set_sizes(self, sizes: Tensor, cap: int, refit_steps: int | None = None) -> None:
         """Let sizes enter the embedding: the one place where a budget is enforced on a model.
@@ -147,10 +162,22 @@ class RecommenderModule(pl.LightningModule):
     def rank(self, batch: RankingBatch, k: int) -> TopItems:
         """The k best unseen items of a block of users.
 
-        Tables are encoded once an evaluation: at its first batch, and forgotten at its end.
+        Tables are encoded once an evaluation: at its first batch, and forgotten at its end. Where memory runs out, the
+        block is ranked in halves, and so are those that follow.
         """
         if self.encoded is None:
             self.encoded = self.softmax.encode(self.network) if self.softmax else self.network.encode()
+        while True:
+            try:
+                blocks = [self._top_items(block, k) for block in batch.split(self._users_at_once)]
+                return blocks[0] if len(blocks) == 1 else TopItems(*map(torch.cat, zip(*blocks, strict=True)))
+            except torch.OutOfMemoryError:
+                self._users_at_once = min(self._users_at_once, len(batch.users)) // 2
+                if not self._users_at_once:
+                    raise
+                rank_zero_warn(f"out of memory: ranking {self._users_at_once} users at once from now on")
+
+    def _top_items(self, batch: RankingBatch, k: int) -> TopItems:
         scores = self.network.score(self.encoded, batch.users)
         values, items = top_k_items(scores, batch.seen_rows, batch.seen_items, k)
         return TopItems(batch.users, items, values)
