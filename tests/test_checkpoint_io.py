@@ -20,6 +20,17 @@ def test_a_broken_save_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     assert torch.load(path, weights_only=True) == {"epoch": 3}
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_named_and_leaves_the_old_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    FileCheckpointIO().save_checkpoint({"epoch": 1}, path)
+    Path(f"{path}.partial").symlink_to("/dev/full")
+    with pytest.raises(ValueError, match=r"last\.ckpt: cannot be written .* what was there before is still there"):
+        FileCheckpointIO().save_checkpoint({"weight": torch.ones(100_000)}, path)
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_runs_write_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
     save = FileCheckpointIO.save_checkpoint

@@ -209,7 +209,7 @@ class TrainingPlan:
         proposal, fitness = self.proposals[place], self._fitness(trial)
         assert self.search
         self.search.observe(proposal, fitness)
-        measured = {"rank": place, "metrics": trial.best_metrics, "seconds": trial.seconds}
+        measured = {"rank": place, "metrics": trial.best_metrics, "seconds": trial.seconds, "failed": trial.failed}
         self.records.append(proposal.as_record(fitness) | measured)
 
     def _probe(self, phase: Phase, action: Action, epochs: int, start: Start = "warm") -> Trial:

@@ -161,6 +161,14 @@ def test_training_on_validation_pairs_keeps_the_last_epoch(tmp_path: Path) -> No
     assert logged["val/recall@20"].drop_nulls().len() == 1
 
 
+def test_a_probe_that_diverges_has_no_fitness_and_the_search_goes_on(tmp_path: Path) -> None:
+    schedule = {"lr": 1e38, "decay": 1.0, "decay_steps": 1, "min_lr": 1e38}
+    main(["fit", "--config", str(write_config(tmp_path, "run", probe_schedule=schedule, num_iterations=2))])
+    records = read_records(tmp_path / "run" / "actions.jsonl")
+    assert [(record["fitness"], record["failed"], record["metrics"]) for record in records] == [(0.0, True, {})] * 2
+    assert [result["name"] for result in read_summary(tmp_path / "run")["results"]] == ["full", "bet", "uniform"]
+
+
 def test_pretraining_is_taken_from_an_earlier_run(finished_run: Path, tmp_path: Path) -> None:
     full = finished_run / "checkpoints" / "full.ckpt"
     settings = {"num_iterations": 1, "num_retrain": 1, "rivals": [], "probe_epochs": 0}

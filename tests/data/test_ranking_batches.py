@@ -27,6 +27,17 @@ def test_batches_match_the_matrices(small_split, batch_size):
             assert list(zip(rows.tolist(), items.tolist(), strict=True)) == expected
 
 
+@pytest.mark.parametrize("size", [1, 3, 50, 1000])
+def test_a_batch_splits_into_blocks(small_split, size):
+    users = np.flatnonzero(small_split.valid.degrees())
+    (whole,) = RankingLoader(users, small_split.train, small_split.valid, len(users))
+    expected = list(RankingLoader(users, small_split.train, small_split.valid, size))
+    blocks = whole.split(size)
+    assert len(blocks) == len(expected)
+    for block, other in zip(blocks, expected, strict=True):
+        assert all(a.equal(b) for a, b in zip(block, other, strict=True))
+
+
 def test_share_gives_the_first_batches(small_split):
     users = np.arange(small_split.num_users)
     loader = RankingLoader(users, small_split.train, small_split.test, 16)

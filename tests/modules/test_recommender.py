@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from bet_lightning.backbones import MF
+from bet_lightning.backbones.dot import Factors
 from bet_lightning.data import BPRBatch, Csr, RankingBatch
 from bet_lightning.modules import LRSchedule, RecommenderModule
 from bet_lightning.ranking import RankingMetrics
@@ -48,6 +49,29 @@ def test_ranks_unseen_items_with_the_tables_of_this_evaluation(module: Recommend
     assert float(module.rank(batch, 2).scores[0, 0]) == pytest.approx(
         float((table[2] @ table[3:].T)[[0, 1, 3, 4]].max()), rel=1e-5
     )
+
+
+def test_a_block_that_does_not_fit_is_ranked_in_halves(
+    module: RecommenderModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = torch.tensor([2, 0, 1])
+    seen = torch.tensor([0, 1, 1, 2]), torch.tensor([2, 0, 3, 1])
+    batch = RankingBatch(users, *seen, torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
+    whole, score, asked = module.rank(batch, 2), MF.score, []
+
+    def score_one(network: MF, encoded: Factors, block: torch.Tensor) -> torch.Tensor:
+        asked.append(len(block))
+        if len(block) > 1:
+            raise torch.OutOfMemoryError
+        return score(network, encoded, block)
+
+    monkeypatch.setattr(MF, "score", score_one)
+    with pytest.warns(UserWarning, match="out of memory: ranking 1 users at once"):
+        halves = module.rank(batch, 2)
+    module.rank(batch, 2)
+    assert asked == [3, 1, 1, 1, 1, 1, 1]  # later blocks are not tried whole again
+    assert whole.users.equal(halves.users) and whole.items.equal(halves.items)
+    torch.testing.assert_close(whole.scores, halves.scores)
 
 
 def test_learning_rate_follows_the_schedule_in_force(module: RecommenderModule) -> None:
