@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -15,6 +16,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich import get_console
 
 from bet_lightning import __version__, backbones, baselines, data, modules  # noqa: F401  (class names in configs)
@@ -213,7 +215,8 @@ def main(args: ArgsType = None) -> None:
         args: Arguments without the program's name (default: those of the process).
 
     Raises:
-        SystemExit: With code 2 and one line on wrong input; ``--debug`` shows the traceback instead.
+        SystemExit: With code 2 and one line on wrong input, where ``--debug`` shows the traceback instead; with 143
+            where the process was told to end.
     """
     words = sys.argv if args is None else args
     debug = "--debug" in words
@@ -246,6 +249,8 @@ def main(args: ArgsType = None) -> None:
             },
             args=args,
         )
+    except SIGTERMException:
+        raise SystemExit(128 + signal.SIGTERM) from None
     except (ValueError, FileNotFoundError, ArgumentError, MisconfigurationException) as error:
         if debug:
             raise

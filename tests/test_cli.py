@@ -123,7 +123,7 @@ def test_sigterm_between_untrained_probes_leaves_a_checkpoint(
 
     with monkeypatch.context() as patched:
         patched.setattr(run_results, "report_probe", report_and_end)
-        with pytest.raises(SystemExit):
+        with pytest.raises(SystemExit, match="143"):
             main(["fit", "--config", str(config)])
     last = tmp_path / "ended" / "checkpoints" / "last.ckpt"
     assert f"--ckpt_path {last}" in capsys.readouterr().out

@@ -1,6 +1,8 @@
 """What the ranks of a search on several devices do together, and what each does alone."""
 
 import math
+import signal
+import threading
 import zlib
 from collections.abc import Sequence
 
@@ -34,10 +36,22 @@ def share_data(trainer: pl.Trainer, module: RecommenderModule, shared: bool) -> 
         loop.setup_data()
 
 
-def keep_buffers(trainer: pl.Trainer) -> None:
-    """Spare the broadcast of graph and sizes before every step: they are the same on all ranks, or meant to differ."""
+def prepare_ranks(trainer: pl.Trainer) -> None:
+    """Fit what Lightning does between ranks to a search.
+
+    Graph and sizes are not broadcast before every step: they are the same on all ranks, or meant to differ. A SIGTERM
+    only leaves a note: Lightning's handler would wait for a broadcast in the middle of whatever else ranks exchange.
+    """
+    if trainer.world_size == 1:
+        return
     if isinstance(trainer.strategy.model, DistributedDataParallel):
         trainer.strategy.model.broadcast_buffers = False
+
+    def note(number: int, frame: object) -> None:  # the first rank tells the others at their next step
+        trainer._signal_connector.received_sigterm = trainer.is_global_zero
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, note)
 
 
 def any_rank(trainer: pl.Trainer, condition: bool) -> bool:

@@ -17,7 +17,7 @@ from bet_lightning.callbacks import run_results
 from bet_lightning.callbacks.earlier_run import EarlierSearch, continue_search, load_full_table
 from bet_lightning.callbacks.first_search import first_search
 from bet_lightning.callbacks.new_plan import Family, new_plan, new_search, profiles, resolve_caps
-from bet_lightning.callbacks.rounds import any_rank, exchange, keep_buffers, share_data
+from bet_lightning.callbacks.rounds import any_rank, exchange, prepare_ranks, share_data
 from bet_lightning.callbacks.settings import (
     PLAN_SETTINGS,
     SEARCH_SETTINGS,
@@ -191,7 +191,7 @@ class TableSearch(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let ranks share or not what the first epochs need; begin again what a checkpoint does not have."""
-        keep_buffers(trainer)
+        prepare_ranks(trainer)
         share_data(trainer, module := recommender(pl_module), self._plan.is_shared)
         if trainer.fit_loop.restarted_on_epoch_start:  # by ``save_between``: no batch of the epoch has been trained
             trainer.fit_loop.epoch_loop.restarting = False
