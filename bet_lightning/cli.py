@@ -64,6 +64,17 @@ class SaveRunConfig(SaveConfigCallback):
             logger.log_hyperparams({name: self.config.as_dict().get(name) for name in ("model", "data", "trainer")})
 
 
+class RunLogger(CSVLogger):
+    """Writes ``metrics.csv``, and goes on without it where the disk is full: what counts is in other files."""
+
+    def save(self) -> None:
+        """Write what was logged since the last time."""
+        try:
+            super().save()
+        except OSError as error:
+            log.warning("%s: cannot be written (%s)", Path(self.log_dir) / "metrics.csv", error)
+
+
 class LastCheckpoint(ModelCheckpoint):
     """Writes ``checkpoints/last.ckpt`` in the run folder after every epoch, to resume from."""
 
@@ -136,7 +147,7 @@ class BETCLI(LightningCLI):
             if any(isinstance(logger, WandbLogger) for logger in given):
                 _prefer_offline()
             if not any(isinstance(logger, CSVLogger) for logger in given):
-                given = [*given, CSVLogger(config["default_root_dir"], name="logs")]
+                given = [*given, RunLogger(config["default_root_dir"], name="logs")]
             kwargs["logger"] = given
         callbacks = list(config["callbacks"] or [])
         if not config["fast_dev_run"]:

@@ -1,5 +1,6 @@
 """Plots of a run, drawn from the files of its folder."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from matplotlib.figure import Figure
 from bet_lightning.baselines import read_sizes
 from bet_lightning.results import read_records, read_summary
 
+log = logging.getLogger(__name__)
+
 
 def plot_run(folder: Path) -> list[Path]:
     """Draw what a run folder holds: sizes of every result and, after a search, fitness and predictions.
@@ -18,7 +21,7 @@ def plot_run(folder: Path) -> list[Path]:
         folder: The run folder.
 
     Returns:
-        The files written, ``plots/*.png``.
+        The files that could be written, ``plots/*.png``.
 
     Raises:
         ValueError: If the folder is not that of a run.
@@ -31,11 +34,15 @@ def plot_run(folder: Path) -> list[Path]:
         records = read_records(folder / "actions.jsonl")
         figures["fitness"] = plot_fitness(records)
         figures["predictor"] = plot_predictions(records)
-    (folder / "plots").mkdir(exist_ok=True)
     paths = []
     for name, figure in figures.items():
-        paths.append(folder / "plots" / f"{name}.png")
-        figure.savefig(paths[-1], dpi=120)
+        path = folder / "plots" / f"{name}.png"
+        try:
+            path.parent.mkdir(exist_ok=True)
+            figure.savefig(path, dpi=120)
+            paths.append(path)
+        except OSError as error:  # the run is over and its results are safe
+            log.warning("%s: cannot be written (%s)", path, error)
     return paths
 
 

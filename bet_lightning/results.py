@@ -24,11 +24,19 @@ Summary = dict[str, Any]
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file in one step: readers see the old or the new content, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Replace a file in one step: readers see the old or the new content, never a part.
+
+    Raises:
+        ValueError: If it cannot be written, as where the disk is full.
+    """
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ValueError(f"{path}: cannot be written ({error}); what was there before is still there") from error
 
 
 def write_json(path: Path, value: Any) -> None:

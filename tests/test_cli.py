@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -10,6 +11,8 @@ import polars as pl
 import pytest
 import torch
 import yaml
+from matplotlib.figure import Figure
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 from bet_lightning.baselines import read_sizes
 from bet_lightning.callbacks import run_results
@@ -131,6 +134,20 @@ def test_sigterm_between_untrained_probes_leaves_a_checkpoint(
     assert len(state["plan"]["records"]) == 2
     main(["fit", "--config", str(config), "--ckpt_path", str(last)])
     assert comparable(tmp_path / "ended") == comparable(tmp_path / "whole")
+
+
+def test_a_run_survives_a_disk_that_is_full_for_logs_and_plots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_args: object, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(ExperimentWriter, "save", full)
+    monkeypatch.setattr(Figure, "savefig", full)
+    main(["fit", "--config", str(write_config(tmp_path, "run", num_iterations=1, num_retrain=1))])
+    said = capsys.readouterr().out
+    assert "metrics.csv: cannot be written ([Errno 28]" in said and "sizes.png: cannot be written" in said
+    assert len(read_summary(tmp_path / "run")["results"]) == 3
 
 
 @pytest.mark.parametrize("backbone", ["MF", "NGCF", "NeuMF"])

@@ -70,3 +70,12 @@ def test_table_fits_a_terminal_of_80_columns() -> None:
 def test_plots_of_a_run_without_a_search(tmp_path: Path) -> None:
     write_json(tmp_path / "summary.json", {"dataset": {"users": 2}, "budgets": [{}], "results": []})
     assert [path.name for path in plot_run(tmp_path)] == ["sizes.png"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_named_and_leaves_the_old_file(tmp_path: Path) -> None:
+    write_text(tmp_path / "summary.json", "{}")
+    (tmp_path / "summary.json.partial").symlink_to("/dev/full")
+    with pytest.raises(ValueError, match=r"summary\.json: cannot be written \(\[Errno 28\]"):
+        write_text(tmp_path / "summary.json", "{1: 2}")
+    assert (tmp_path / "summary.json").read_text() == "{}"
