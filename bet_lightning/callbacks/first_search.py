@@ -14,7 +14,7 @@ from bet_lightning.modules import RecommenderModule
 from bet_lightning.ranking import quality
 from bet_lightning.search import BudgetedSearch
 
-_DRAWS = 8  # actions that a power is judged by
+_DRAWS = 4  # actions that a power is judged by: eight choose no other
 _logger = logging.getLogger(__name__)
 
 

@@ -1,5 +1,6 @@
 """What the ranks of a search on several devices do together, and what each does alone."""
 
+import functools
 import math
 import signal
 import threading
@@ -31,9 +32,16 @@ def share_data(trainer: pl.Trainer, module: RecommenderModule, shared: bool) -> 
     if isinstance(wrapped, DistributedDataParallel):
         wrapped.require_backward_grad_sync = wrapped.require_forward_param_sync = shared
     fit_loop = trainer.fit_loop
+    # Lightning lets ranks wait for each other before every step, to hear of a SIGTERM
+    step = type(fit_loop.epoch_loop)._broadcast_sigterm_tensor if shared else _no_wait
+    fit_loop.epoch_loop._broadcast_sigterm_tensor = functools.partial(step, fit_loop.epoch_loop)  # type: ignore[method-assign]
     for loop in (fit_loop, fit_loop.epoch_loop.val_loop):
         loop._combined_loader = None  # the loop then asks for loaders anew, and counts their batches
         loop.setup_data()
+
+
+def _no_wait(loop: object) -> None:
+    """Go on without the other ranks: they meet at the end of the epoch."""
 
 
 def prepare_ranks(trainer: pl.Trainer) -> None:
