@@ -1,8 +1,9 @@
 """``python -m tests.drills.kill_resume --kills 20``: kill runs at random moments, resume them, compare what they leave.
 
 A small run with all phases goes through undisturbed. Then as many others are killed (SIGKILL, the whole process group)
-at a random moment each and continued with ``--ckpt_path last.ckpt``, or started again where there is none yet. Probed
-actions, sizes, metrics and weights must equal the undisturbed run's, bit for bit; seconds and paths differ, of course.
+at a random moment each, from when their folder is there on, and continued with ``--ckpt_path last.ckpt``, or started
+again where there is none yet. Probed actions, sizes, metrics and weights must equal the undisturbed run's, bit for bit;
+seconds and paths differ, of course.
 """
 
 import argparse
@@ -23,8 +24,8 @@ import torch
 from tests.conftest import write_config
 
 SETTINGS: dict[str, Any] = {
-    **{"family": "spectral", "num_iterations": 8, "probe_epochs": 1, "num_tuned": 2, "tune_epochs": 2},
-    **{"num_retrain": 1, "retrain_init": "both", "max_epochs": 4},
+    **{"family": "spectral", "num_iterations": 16, "probe_epochs": 1, "num_tuned": 3, "tune_epochs": 2},
+    **{"num_retrain": 1, "retrain_init": "both", "max_epochs": 6},
 }
 
 
@@ -36,6 +37,13 @@ def fit(config: Path, devices: int, *more: str) -> subprocess.Popen[bytes]:
     with config.with_suffix(".log").open("ab") as log:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         return subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+
+
+def training_begins(process: subprocess.Popen[bytes], config: Path) -> float:
+    """Wait until a run that was started has its folder; the time of then."""
+    while process.poll() is None and not (config.with_suffix("") / "config.yaml").exists():
+        time.sleep(0.01)
+    return time.monotonic()
 
 
 def finish(process: subprocess.Popen[bytes], config: Path) -> None:
@@ -88,15 +96,17 @@ def main(args: Sequence[str] | None = None) -> None:
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        config, began = write_config(folder, "undisturbed", **SETTINGS), time.monotonic()
-        finish(fit(config, options.devices), config)
+        config = write_config(folder, "undisturbed", **SETTINGS)
+        began = training_begins(process := fit(config, options.devices), config)
+        finish(process, config)
         length = time.monotonic() - began
         undisturbed = remains(folder / "undisturbed")
-        print(f"undisturbed: {length:.1f} s, {len(undisturbed['actions'])} probes", flush=True)
+        print(f"undisturbed: {length:.1f} s of training, {len(undisturbed['actions'])} probes", flush=True)
         for kill in range(options.kills):
             config = write_config(folder, f"kill{kill}", **SETTINGS)
             moment = length * (chance.random() if options.after is None else options.after)
             process = fit(config, options.devices)
+            training_begins(process, config)
             try:
                 process.wait(moment)
             except subprocess.TimeoutExpired:
