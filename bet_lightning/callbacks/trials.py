@@ -1,4 +1,4 @@
-"""How a trial starts within a trainer, and how one that trains nothing is validated."""
+"""How a trial starts within a trainer, what its epochs leave, and how one that trains nothing is validated."""
 
 import math
 import time
