@@ -1,6 +1,5 @@
 """Checkpoints: written straight to their file, checked before they are read."""
 
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -9,7 +8,9 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-_UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, ValueError, pickle.UnpicklingError)
+from bet_lightning.replacing import replacing
+
+UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 
 
 class FileCheckpointIO(TorchCheckpointIO):
@@ -29,15 +30,8 @@ class FileCheckpointIO(TorchCheckpointIO):
         Raises:
             ValueError: If the file cannot be written, as where the disk is full. What was there before stays.
         """
-        partial = Path(f"{path}.partial")
-        try:
-            partial.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(Path(path)) as partial:
             torch.save(checkpoint, partial)
-            os.replace(partial, path)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            partial.unlink(missing_ok=True)
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"{path}: cannot be written ({reason}); what was there before is still there") from error
 
 
 def check_checkpoint(path: Path, *, resumes: bool) -> None:
@@ -57,7 +51,7 @@ def check_checkpoint(path: Path, *, resumes: bool) -> None:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         missing = {"state_dict", "pytorch-lightning_version"} - set(checkpoint)
-    except (*_UNREADABLE, TypeError) as error:
+    except (*UNREADABLE, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
         raise ValueError(f"--ckpt_path {path}: broken, or not a checkpoint ({reason})") from None
     if missing:

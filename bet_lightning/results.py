@@ -1,7 +1,6 @@
 """The run folder: what a search leaves on disk, written atomically and readable without this package."""
 
 import json
-import os
 import resource
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from bet_lightning import __version__
 from bet_lightning.backbones import Backbone
 from bet_lightning.budget import format_bytes, size_bytes
 from bet_lightning.data import DataSplit
+from bet_lightning.replacing import replacing
 from bet_lightning.search import Action, PopularityProfile, Trial
 
 Summary = dict[str, Any]
@@ -29,14 +29,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         ValueError: If it cannot be written, as where the disk is full.
     """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
         partial.write_text(text)
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise ValueError(f"{path}: cannot be written ({error}); what was there before is still there") from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,6 +1,5 @@
 """What a search takes over from an earlier run: its full table and, where there is one, its search."""
 
-import pickle
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -9,10 +8,9 @@ from torch import Tensor
 
 from bet_lightning.backbones import Backbone
 from bet_lightning.callbacks.new_plan import new_search
+from bet_lightning.checkpoint_io import UNREADABLE
 from bet_lightning.data import DataSplit
 from bet_lightning.search import BudgetedSearch
-
-_NOT_A_CHECKPOINT = (OSError, EOFError, RuntimeError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 
 
 class EarlierSearch(NamedTuple):
@@ -49,7 +47,7 @@ def load_full_table(network: Backbone, path: str) -> EarlierSearch | None:
         }
         network.load_state_dict(weights)
         return EarlierSearch(plan["search"], run["gains"]) if plan.get("search") else None
-    except _NOT_A_CHECKPOINT as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path}: not a checkpoint of this backbone on this data ({error})") from None
 
 
@@ -75,7 +73,7 @@ def continue_search(
             raise LookupError("no gains" if earlier.gains is None else "gains")
         search = new_search(data, earlier.gains, **settings)
         search.go_on_from(earlier.state)
-    except _NOT_A_CHECKPOINT as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path}: its search was of another family or data ({error})") from None
     return search, earlier.gains
 
