@@ -2,11 +2,16 @@
 
 import re
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+
+Dtype = Literal["fp32", "fp16", "bf16", "int8"]
+VALUE_BYTES: dict[Dtype, int] = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
+SCALE_BYTES = 2  # of a row's scale in a table of int8
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _BYTES_PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
@@ -25,9 +30,27 @@ def parse_bytes(value: int | str) -> int:
     return int(float(match[1]) * unit)
 
 
-def size_bytes(max_size: int) -> int:
-    """Bytes a packed table spends on the size of one row: 1 up to 256 sizes, 2 beyond."""
-    return 1 if max_size <= 256 else 2
+def size_bytes(max_size: int, min_size: int = 1) -> int:
+    """Bytes a packed table spends on the size of one row: 1 for up to 256 sizes, 2 beyond."""
+    return 1 if max_size - min_size < 256 else 2
+
+
+def packed_bytes(
+    params: int, num_rows: int, max_size: int, *, dtype: Dtype = "fp32", min_size: int = 1, num_tables: int = 1
+) -> int:
+    """Bytes of a packed table: values, the size of every row unless the table is full, the scales of int8.
+
+    Args:
+        params: Sum of the sizes.
+        num_rows: Rows.
+        max_size: Largest size of a row, over all tables of the backbone.
+        dtype: What a value is stored as.
+        min_size: Smallest size of a row.
+        num_tables: Tables of the backbone; each has scales of its own.
+    """
+    sizes = size_bytes(max_size, min_size) if params < num_rows * max_size else 0
+    scales = SCALE_BYTES * num_tables if dtype == "int8" else 0
+    return params * VALUE_BYTES[dtype] + num_rows * (sizes + scales)
 
 
 def format_bytes(num_bytes: float) -> str:
@@ -47,15 +70,17 @@ class Budget:
         sparsity: The share that must go, ``1 - keep_ratio``, in [0, 1).
         params: Number of parameters over all embedding tables together.
         bytes: What a deployment loads, e.g. ``"3.6MB"``: values plus the size of every row.
+        dtype: What values are stored as, which ``bytes`` counts. Tables are trained in float32 all the same.
 
     Raises:
-        ValueError: If not exactly one form is given, or its value is out of range.
+        ValueError: If not exactly one form is given, its value is out of range or there is no such dtype.
     """
 
     keep_ratio: float | None = None
     sparsity: float | None = None
     params: int | None = None
     bytes: int | str | None = None
+    dtype: Dtype = "fp32"
 
     def __post_init__(self) -> None:
         forms = ("keep_ratio", "sparsity", "params", "bytes")
@@ -72,15 +97,17 @@ class Budget:
             raise ValueError(f"budget.params must be positive, got {self.params}")
         if self.bytes is not None:
             parse_bytes(self.bytes)
+        if self.dtype not in VALUE_BYTES:
+            raise ValueError(f"budget.dtype must be one of {', '.join(get_args(Dtype))}, got {self.dtype!r}")
 
-    def cap(self, num_rows: int, max_size: int, *, min_size: int = 1, itemsize: int = 4) -> int:
+    def cap(self, num_rows: int, max_size: int, *, min_size: int = 1, num_tables: int = 1) -> int:
         """Resolve the budget to the largest allowed sum of sizes.
 
         Args:
             num_rows: Rows of the table, users and items together.
             max_size: Largest size of a row, over all tables of the backbone.
             min_size: Smallest size of a row.
-            itemsize: Bytes a parameter.
+            num_tables: Tables of the backbone.
 
         Returns:
             The cap B in parameters, with ``min_size * num_rows <= B <= max_size * num_rows``.
@@ -89,12 +116,14 @@ class Budget:
             ValueError: If no table fits into the budget, or the budget exceeds the full table.
         """
         smallest, full = max(1, min_size * num_rows), num_rows * max_size
-        overhead = num_rows * size_bytes(max_size)
+        table = {"num_rows": num_rows, "max_size": max_size, "min_size": min_size, "num_tables": num_tables}
         if self.params is not None:
             form, cap, low, high = "params", self.params, f"{smallest}", f"{full}"
         elif self.bytes is not None:
-            form, cap = "bytes", (parse_bytes(self.bytes) - overhead) // itemsize
-            low, high = f"{smallest * itemsize + overhead}", f"{full * itemsize + overhead}"
+            overhead = packed_bytes(0, **table, dtype=self.dtype)
+            form, cap = "bytes", (parse_bytes(self.bytes) - overhead) // VALUE_BYTES[self.dtype]
+            low = f"{packed_bytes(smallest, **table, dtype=self.dtype)}"
+            high = f"{full * VALUE_BYTES[self.dtype] + overhead}"
         else:
             form = "keep_ratio" if self.keep_ratio is not None else "sparsity"
             keep = self.keep_ratio if self.keep_ratio is not None else 1 - (self.sparsity or 0.0)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bet_lightning import __version__
 from bet_lightning.backbones import Backbone
-from bet_lightning.budget import format_bytes, size_bytes
+from bet_lightning.budget import Dtype, format_bytes, packed_bytes
 from bet_lightning.data import DataSplit
 from bet_lightning.replacing import replacing
 from bet_lightning.search import Action, PopularityProfile, Trial
@@ -113,23 +113,32 @@ def read_summary(folder: Path) -> Summary:
     return summary
 
 
-def new_summary(backbone: Backbone, data: DataSplit, caps: Sequence[int], seed: int) -> Summary:
-    """The content of ``summary.json`` before the first result."""
+def new_summary(backbone: Backbone, data: DataSplit, budgets: Mapping[int, Dtype], min_size: int, seed: int) -> Summary:
+    """The content of ``summary.json`` before the first result.
+
+    Args:
+        backbone: The backbone.
+        data: The split data.
+        budgets: Budgets in parameters, and what their tables are to be stored as.
+        min_size: Smallest size of a row.
+        seed: Seed of the run.
+    """
     full = backbone.num_rows * backbone.row_width
-    budgets = [
+    listed = [
         {
             "params": cap,
-            "bytes": table_bytes(cap, backbone.num_rows, backbone.row_width),
+            "bytes": _table_bytes(backbone, cap, min_size, dtype),
             "keep_ratio": cap / full,
+            "dtype": dtype,
         }
-        for cap in caps
+        for cap, dtype in budgets.items()
     ]
     return {
         "dataset": data.statistics(),
         "backbone": type(backbone).__name__,
         "d_max": backbone.row_width,
-        "budget": budgets[0],
-        "budgets": budgets,
+        "budget": listed[0],
+        "budgets": listed,
         "results": [],
         "search": {"probes": 0, "best_fitness": None, "seconds": 0.0, "seconds_to_begin": 0.0},
         "versions": {
@@ -142,20 +151,23 @@ def new_summary(backbone: Backbone, data: DataSplit, caps: Sequence[int], seed: 
     }
 
 
-def new_result(trial: Trial, name: str, checkpoint: str, max_size: int) -> dict[str, Any]:
+def new_result(summary: Summary, trial: Trial, name: str, checkpoint: str, backbone: Backbone) -> dict[str, Any]:
     """One entry of ``results``, from a finished training.
 
     Args:
+        summary: Content of ``summary.json``.
         trial: The training.
         name: Name of the result.
         checkpoint: Its checkpoint's path within the run folder.
-        max_size: Largest size of a row.
+        backbone: What was trained.
     """
     params = int(trial.sizes.sum())
+    dtypes: dict[int, Dtype] = {budget["params"]: budget["dtype"] for budget in summary["budgets"]}
     return {
         "name": name,
         "params": params,
-        "bytes": table_bytes(params, len(trial.sizes), max_size),
+        "budget": trial.cap,
+        "bytes": _table_bytes(backbone, params, int(trial.sizes.min()), dtypes.get(trial.cap, "fp32")),
         "valid": trial.best_metrics,
         "test": {},
         "epochs": trial.epoch,
@@ -166,9 +178,9 @@ def new_result(trial: Trial, name: str, checkpoint: str, max_size: int) -> dict[
     }
 
 
-def table_bytes(params: int, num_rows: int, max_size: int) -> int:
-    """Bytes of a packed fp32 table: values, and the size of every row unless the table is full."""
-    return params * 4 + (num_rows * size_bytes(max_size) if params < num_rows * max_size else 0)
+def _table_bytes(backbone: Backbone, params: int, min_size: int, dtype: Dtype) -> int:
+    rows, width, num_tables = backbone.num_rows, backbone.row_width, len(backbone.tables)
+    return packed_bytes(params, rows, width, dtype=dtype, min_size=min_size, num_tables=num_tables)
 
 
 def peak_memory_mb() -> float:

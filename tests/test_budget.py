@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bet_lightning.budget import Budget, allocate, format_bytes, parse_bytes
+from bet_lightning.budget import Budget, Dtype, allocate, format_bytes, packed_bytes, parse_bytes
 
 ROWS = 29_858 + 40_981  # Gowalla
 
@@ -20,7 +20,24 @@ def test_bytes_count_values_and_sizes() -> None:
     assert Budget(bytes=1_000 * 4 + 100).cap(100, 128) == 1_000  # one byte a size
     assert Budget(bytes=1_000 * 4 + 200).cap(100, 300) == 1_000  # two bytes a size
     assert Budget(bytes="4.1kB").cap(100, 128) == 1_000
-    assert Budget(bytes=1_000 * 2 + 100).cap(100, 128, itemsize=2) == 1_000
+    assert Budget(bytes=1_000 * 4 + 200).cap(100, 256, min_size=0) == 1_000  # sizes 0 to 256 are 257
+    assert Budget(bytes=1_000 * 2 + 100, dtype="fp16").cap(100, 128) == 1_000
+    assert Budget(bytes=1_000 + 100 * (1 + 2 * 2), dtype="int8").cap(100, 128, num_tables=2) == 1_000  # with scales
+
+
+def test_bytes_of_a_packed_table() -> None:
+    assert packed_bytes(100, num_rows=20, max_size=8) == 100 * 4 + 20
+    assert packed_bytes(100, num_rows=20, max_size=300) == 100 * 4 + 2 * 20
+    assert packed_bytes(160, num_rows=20, max_size=8) == 160 * 4  # a full table needs no sizes
+    assert packed_bytes(100, num_rows=20, max_size=8, dtype="int8", num_tables=2) == 100 + 20 + 2 * 2 * 20
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16", "int8"])
+@pytest.mark.parametrize("num_tables", [1, 2])
+def test_a_cap_in_bytes_is_the_most_that_fits(dtype: Dtype, num_tables: int) -> None:
+    cap = Budget(bytes=3_000, dtype=dtype).cap(100, 64, num_tables=num_tables)
+    needs = [packed_bytes(params, 100, 64, dtype=dtype, num_tables=num_tables) for params in (cap, cap + 1)]
+    assert needs[0] <= 3_000 < needs[1]
 
 
 @given(keep=st.floats(0.01, 1), rows=st.integers(1, 10_000), width=st.integers(1, 512), form=st.sampled_from("cspb"))
@@ -52,6 +69,7 @@ def test_cap_stays_within_its_form(keep: float, rows: int, width: int, form: str
         ({"sparsity": 1.0}, r"budget.sparsity must be in \[0, 1\), got 1.0"),
         ({"params": 0}, "budget.params must be positive, got 0"),
         ({"bytes": "4 parsecs"}, "budget.bytes must look like"),
+        ({"bytes": 4_000, "dtype": "fp8"}, "budget.dtype must be one of fp32, fp16, bf16, int8, got 'fp8'"),
     ],
 )
 def test_meaningless_budgets(values: dict[str, float], message: str) -> None:

@@ -10,18 +10,11 @@ from bet_lightning.results import (
     read_popularity,
     read_summary,
     results_table,
-    table_bytes,
     write_json,
     write_popularity,
     write_text,
 )
 from bet_lightning.search import PopularityProfile
-
-
-def test_bytes_are_values_and_a_size_for_every_row() -> None:
-    assert table_bytes(100, num_rows=20, max_size=8) == 100 * 4 + 20
-    assert table_bytes(100, num_rows=20, max_size=300) == 100 * 4 + 2 * 20
-    assert table_bytes(160, num_rows=20, max_size=8) == 160 * 4  # a full table needs no sizes
 
 
 def test_popularity_comes_back_as_it_was_written(tmp_path: Path) -> None:

@@ -99,19 +99,19 @@ def new_search(
     return BudgetedSearch(samplers, SpectralPredictor(users.features, items.features, width), **settings)
 
 
-def resolve_caps(budgets: Sequence[Budget], num_rows: int, width: int, min_size: int) -> dict[int, str]:
+def resolve_caps(budgets: Sequence[Budget], backbone: Backbone, min_size: int) -> dict[int, str]:
     """The caps of some budgets, and what the names of their results end in.
 
     Args:
         budgets: Budgets, the first of which needs no ending.
-        num_rows: Rows of the table.
-        width: Largest size of a row.
+        backbone: Its tables are what is to be kept within them.
         min_size: Smallest size of a row.
 
     Raises:
         ValueError: If there is no budget, one cannot be met or two are the same.
     """
-    caps = [budget.cap(num_rows, width, min_size=min_size) for budget in budgets]
+    num_rows, width, num_tables = backbone.num_rows, backbone.row_width, len(backbone.tables)
+    caps = [budget.cap(num_rows, width, min_size=min_size, num_tables=num_tables) for budget in budgets]
     endings = ["", *(f"@{cap / (num_rows * width):.4g}" for cap in caps[1:])]
     if not caps or len(set(caps)) < len(caps) or len(set(endings)) < len(endings):
         raise ValueError(f"TableSearch.budget needs budgets that differ, got {caps} parameters")

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from bet_lightning.backbones import Backbone
 from bet_lightning.baselines import write_sizes
 from bet_lightning.callbacks.rounds import any_rank
 from bet_lightning.data import DataSplit
@@ -72,7 +73,7 @@ def check_same_run(state: Mapping[str, Any], data: DataSplit, caps: Sequence[int
         raise ValueError(f"--ckpt_path: a run on other data or another split, hash {summary['dataset']['hash']}")
 
 
-def keep_result(trainer: pl.Trainer, summary: Summary, plan: TrainingPlan, trial: Trial, max_size: int) -> None:
+def keep_result(trainer: pl.Trainer, summary: Summary, plan: TrainingPlan, trial: Trial, backbone: Backbone) -> None:
     """Save the finished training under each name that it is the best of.
 
     Args:
@@ -80,7 +81,7 @@ def keep_result(trainer: pl.Trainer, summary: Summary, plan: TrainingPlan, trial
         summary: Content of ``summary.json``; changed.
         plan: The plan.
         trial: The training of its round.
-        max_size: Largest size of a row.
+        backbone: What was trained.
     """
     folder = Path(trainer.default_root_dir)
     best = ", ".join(f"{name} {value:.4f}" for name, value in trial.best_metrics.items())
@@ -91,7 +92,7 @@ def keep_result(trainer: pl.Trainer, summary: Summary, plan: TrainingPlan, trial
         checkpoint = f"checkpoints/{'best' if name == BET else name}.ckpt"
         trainer.save_checkpoint(folder / checkpoint, weights_only=True)
         kept = [result for result in summary["results"] if result["name"] != name]
-        summary["results"] = [*kept, new_result(trial, name, checkpoint, max_size)]
+        summary["results"] = [*kept, new_result(summary, trial, name, checkpoint, backbone)]
         if trainer.is_global_zero:
             write_sizes(folder / "sizes" / f"{name}.txt", trial.sizes)
     if trainer.is_global_zero:

@@ -163,7 +163,8 @@ class TableSearch(pl.Callback):
         backbone, width = module.network, module.network.row_width
         if self.min_size == 0 and not backbone.rebuilds_rows:
             raise ValueError(f"TableSearch.min_size 0 needs a graph backbone, got {type(backbone).__name__}")
-        self.caps = resolve_caps(self.budgets, backbone.num_rows, width, self.min_size)
+        self.caps = resolve_caps(self.budgets, backbone, self.min_size)
+        self.dtypes = {cap: budget.dtype for cap, budget in zip(self.caps, self.budgets, strict=True)}
         self.search_settings |= {"caps": list(self.caps), "width": width, "min_size": self.min_size}
         self.folder = Path(trainer.default_root_dir)
         self.starts = Starts({"fresh": module.schedule, "warm": self.probe_schedule}, self.refit_steps, self.seed)
@@ -180,7 +181,7 @@ class TableSearch(pl.Callback):
             self._anew = self.plan.load_state_dict(state, search)
             module.schedule = self.starts.schedules[self.plan.trial.start]
             return
-        self.summary = new_summary(backbone, data, list(self.caps), self.seed)
+        self.summary = new_summary(backbone, data, self.dtypes, self.min_size, self.seed)
         trained = (BET, *(rule.name for rule in self.rules))
         names = [f"{name}{suffix}" for suffix in self.caps.values() for name in trained]
         run_results.begin_run(trainer, self.plan.training_names(names), *profiles(data))
@@ -257,7 +258,7 @@ class TableSearch(pl.Callback):
         for place, trial in enumerate(plan.round):
             if not trial.is_probe:
                 module.network.load_state_dict(trial.best_weights)
-                run_results.keep_result(trainer, self.summary, plan, trial, module.network.row_width)
+                run_results.keep_result(trainer, self.summary, plan, trial, module.network)
             plan.take(place)
             if trial.is_probe:
                 run_results.report_probe(trainer, self.summary, plan, trial.phase)
