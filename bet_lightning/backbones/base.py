@@ -22,6 +22,7 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         rebuilds_rows: Whether a row of size 0 still gets a vector, from its neighbours in the graph.
+        scoring_settings: Names of the attributes that scores depend on besides weights and edges, all plain numbers.
         refit_powers: Powers of popularity, in order, by which a row's error may count among its side's when :meth:`cut`
             makes up for what it cuts: which is best depends on the data. None for backbones that cannot.
         refit_power: ``()`` float32 the one in force, in checkpoints; only where there are some.
@@ -33,6 +34,7 @@ class Backbone(nn.Module, ABC):
     """
 
     rebuilds_rows: ClassVar[bool]
+    scoring_settings: ClassVar[tuple[str, ...]] = ()
     refit_powers: ClassVar[tuple[float, ...]] = ()
     refit_power: Tensor
     frequency: Tensor

@@ -33,6 +33,7 @@ class LightGCN(DotProductBackbone):
     """
 
     rebuilds_rows: ClassVar[bool] = True
+    scoring_settings: ClassVar[tuple[str, ...]] = ("num_layers",)
     refit_powers: ClassVar[tuple[float, ...]] = (1.0, 0.5, 0.0, -0.5, -1.0)
 
     def __init__(self, edges: Edges, max_size: int = 128, num_layers: int = 3, init_std: float = 0.1) -> None:

@@ -38,6 +38,7 @@ class NGCF(DotProductBackbone):
     """
 
     rebuilds_rows: ClassVar[bool] = True
+    scoring_settings: ClassVar[tuple[str, ...]] = ("num_layers", "negative_slope")
 
     def __init__(
         self,

@@ -1,0 +1,206 @@
+"""From a trained backbone to the files of a packed table, and back to its weights."""
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bet_lightning.backbones import Backbone
+from bet_lightning.budget import VALUE_BYTES, Dtype, packed_bytes
+from bet_lightning.data import DataSplit
+from bet_lightning.serving.graph import pack_pairs
+from bet_lightning.serving.ids import pack_ids, smallest_dtype
+from bet_lightning.serving.packed_table import HEADER, TENSORS, VERSION, PackedTable, finite, header_text
+from bet_lightning.serving.rows import row_order
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+_TORCH_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_PARTS = {  # of the bytes of a packed table, and what their tensors' names begin with
+    "values": ("values.", "scales."),
+    "sizes": ("sizes",),
+    "ids": ("user_ids", "item_ids"),
+    "dense_weights": ("dense.",),
+    "graph": ("graph.",),
+    "seen": ("history.", "popularity"),
+}
+
+
+def pack_tensors(network: Backbone, data: DataSplit, dtype: Dtype, history: bool = True) -> dict[str, Tensor]:
+    """What a packed table stores of a backbone and its data.
+
+    Args:
+        network: The backbone; its masked entries are left out.
+        data: The split data that it was trained on.
+        dtype: What values are stored as.
+        history: Whether to store what users are known to have interacted with.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        ValueError: If a value is beyond the dtype.
+    """
+    sizes = network.sizes.cpu().numpy()
+    users, items = row_order(sizes[: network.num_users]), row_order(sizes[network.num_users :])
+    order = torch.from_numpy(np.concatenate([users, network.num_users + items]).astype(np.int64))
+    tensors: dict[str, Tensor] = {}
+    for index in range(len(network.tables)):
+        table = network.table(index)
+        kept = torch.arange(network.max_size) < table.sizes.cpu()[order].unsqueeze(1)
+        weight = table().detach().cpu()[order]
+        tensors |= _pack_values(index, weight, kept, dtype)
+    for name, value in network.state_dict().items():
+        if not name.startswith("tables."):
+            tensors[f"dense.{name}"] = value.detach().cpu().contiguous()
+    arrays: Arrays = {}
+    if sizes.min() < sizes.max():
+        arrays["sizes"] = (sizes - sizes.min()).astype(smallest_dtype(int(sizes.max() - sizes.min())))
+    known = data.train.union(data.valid).union(data.test)
+    if network.rebuilds_rows:
+        arrays |= pack_pairs("graph", data.train.degrees(), data.train.indices)
+        known = known.difference(data.train)
+    else:
+        popularity = data.item_frequency
+        arrays["popularity"] = popularity.astype(smallest_dtype(int(popularity.max())))
+    if history:
+        arrays |= pack_pairs("history", known.degrees(), known.indices)
+    arrays |= pack_ids("user_ids", data.user_ids) | pack_ids("item_ids", data.item_ids)
+    return tensors | {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+
+
+def describe(network: Backbone, data: DataSplit, cap: int, dtype: Dtype) -> dict[str, Any]:
+    """What the header of a packed table says of a backbone, its data and its budget, in plain values.
+
+    Args:
+        network: The backbone, masked.
+        data: The split data.
+        cap: Its budget in parameters.
+        dtype: What values are stored as.
+    """
+    smallest, width, num_tables = int(network.sizes.min()), network.row_width, len(network.tables)
+    most = packed_bytes(cap, network.num_rows, width, dtype=dtype, min_size=smallest, num_tables=num_tables)
+    settings = {name: getattr(network, name) for name in network.scoring_settings}
+    backbone = {"name": type(network).__name__, "max_size": network.max_size, "num_tables": num_tables}
+    return {
+        "dataset": {"name": data.name, "users": data.num_users, "items": data.num_items, "hash": data.hash},
+        "backbone": backbone | settings,
+        "budget": {"params": cap, "bytes": most, "keep_ratio": cap / (network.num_rows * width)},
+        "dtype": dtype,
+        "smallest_size": smallest,
+    }
+
+
+def _pack_values(index: int, weight: Tensor, kept: Tensor, dtype: Dtype) -> dict[str, Tensor]:
+    if not weight.isfinite().all():
+        raise ValueError("a table with values that are no numbers cannot be packed")
+    if dtype == "int8":
+        largest = weight.abs().amax(1)
+        scales = (largest / 127).half()
+        scales = torch.where(scales.float() * 127 < largest, scales.nextafter(torch.full_like(scales, 65504)), scales)
+        steps = weight / scales.float().clamp(min=torch.finfo(torch.float32).tiny).unsqueeze(1)
+        return {f"values.{index}": steps.round().clamp(-127, 127).char()[kept], f"scales.{index}": scales}
+    values = weight[kept].to(_TORCH_DTYPES[dtype])
+    if not values.isfinite().all():
+        raise ValueError(f"dtype {dtype} cannot hold values up to {float(weight.abs().max()):.3g}: take bf16 or fp32")
+    return {f"values.{index}": values}
+
+
+def byte_counts(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Bytes of a packed table's tensors by what they are for, and their total."""
+    counts = {
+        part: sum(value.nbytes for name, value in tensors.items() if name.startswith(prefixes))
+        for part, prefixes in _PARTS.items()
+    }
+    return counts | {"total": sum(counts.values())}
+
+
+def rival_bytes(network: Backbone, cap: int, dtype: Dtype) -> dict[str, int]:
+    """Bytes that the table alone would take in other forms.
+
+    Args:
+        network: The backbone, masked.
+        cap: Its budget in parameters.
+        dtype: What values are stored as.
+
+    Returns:
+        ``dense_fp32`` with all its columns, ``csr_fp32``: scipy's CSR of the masked tables with 4-byte indices, and
+        ``uniform``: as many whole columns for every row as the budget allows, in the same dtype.
+    """
+    tables, rows = len(network.tables), network.num_rows
+    return {
+        "dense_fp32": 4 * rows * network.row_width,
+        "csr_fp32": 8 * network.num_used + 4 * (rows + 1) * tables,
+        "uniform": VALUE_BYTES[dtype] * rows * (cap // rows),
+    }
+
+
+def write_table(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write a packed table, in place of one that is there.
+
+    Args:
+        path: Its folder.
+        header: What describes it, besides version and checksums.
+        tensors: What :func:`pack_tensors` made.
+
+    Raises:
+        ValueError: If the folder holds something else or cannot be written. A table that was there before then stays.
+    """
+    check_output(path)
+    partial, old = (path.with_name(f"{path.name}.{ending}") for ending in ("partial", "old"))
+    try:
+        for leftover in (partial, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file(dict(tensors), partial / TENSORS)
+        with (partial / TENSORS).open("rb") as file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        described = {"bytes": (partial / TENSORS).stat().st_size, "sha256": checksum}
+        whole = {**finite(header), "version": VERSION, "tensors": described}
+        (partial / HEADER).write_text(header_text(whole), "utf-8")
+        if path.exists():
+            path.rename(old)
+        partial.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    except (OSError, RuntimeError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise ValueError(f"--output {path}: cannot be written ({str(error).splitlines()[0]})") from error
+
+
+def check_output(path: Path) -> None:
+    """Refuse to put a table in the place of something else.
+
+    Raises:
+        ValueError: If there is a file of that name, or a folder with other things.
+    """
+    if path.is_file() or (path.is_dir() and {each.name for each in path.iterdir()} - {HEADER, TENSORS}):
+        raise ValueError(f"--output {path}: holds something else than a packed table, which is not to be lost")
+
+
+def read_weights(table: PackedTable) -> dict[str, Tensor]:
+    """The weights and sizes of a backbone with masked tables, as its ``state_dict`` has them.
+
+    Args:
+        table: The packed table.
+    """
+    size = int(table.header["backbone"]["max_size"])
+    state = {}
+    for index in range(table.num_tables):
+        weight = np.zeros((table.num_users + table.num_items, size), np.float32)
+        for first, rows in zip((0, table.num_users), table.rows(index), strict=True):
+            for places, values in rows.groups():
+                weight[first + rows.order[places], : values.shape[1]] = values
+        state[f"tables.{index}.weight"] = torch.from_numpy(weight)
+        sizes = torch.from_numpy(table.table_sizes(index))
+        state[f"tables.{index}.sizes"] = sizes.to(torch.uint8 if size <= 255 else torch.int16)
+    for name, array in table.arrays.items():
+        if name.startswith("dense."):
+            state[name.removeprefix("dense.")] = torch.from_numpy(np.array(array))
+    return state

@@ -1,0 +1,107 @@
+"""The ids of a user's own files, as a packed table has them, and rows by id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+UNKNOWN = -1  # row of an id that there is none of
+
+
+class RawIds:
+    """A sorted vocabulary of ids: whole numbers or texts.
+
+    Args:
+        ids: ``(n,)`` sorted and unique: integers, or bytes of UTF-8 padded with zeros.
+    """
+
+    def __init__(self, ids: npt.NDArray[Any]) -> None:
+        self.ids = ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether ids are texts."""
+        return self.ids.dtype.kind == "S"
+
+    def find(self, ids: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Rows of ids.
+
+        Args:
+            ids: ``(b,)`` integers, or texts where the vocabulary has texts.
+
+        Returns:
+            ``(b,)`` int64, -1 where there is no such id.
+
+        Raises:
+            ValueError: If they are not of the vocabulary's kind.
+        """
+        wanted = np.asarray(ids)
+        if wanted.dtype.kind == "O":
+            wanted = np.asarray([str(each) if isinstance(each, str) else each for each in wanted])
+        if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in ("U" if self.is_text else "iu")):
+            kind = "texts" if self.is_text else "integers"
+            raise ValueError(f"ids of this table are {kind}, got {wanted.dtype} of shape {wanted.shape}")
+        if not wanted.size:
+            return np.empty(0, np.int64)
+        if self.is_text:
+            wanted = np.strings.encode(wanted, "utf-8")
+        rows = np.searchsorted(self.ids, wanted).clip(max=len(self.ids) - 1)
+        return np.where(self.ids[rows] == wanted, rows, UNKNOWN)
+
+    def take(self, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
+        """Ids of rows, in the rows' shape; where a row is -1, -1 or the empty text."""
+        found = self.ids[rows]
+        if self.is_text:
+            found = np.strings.decode(found, "utf-8")
+        return np.where(rows >= 0, found, "" if self.is_text else UNKNOWN)
+
+
+def pack_ids(name: str, ids: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+    """Arrays that a vocabulary is stored as; none where ids are the numbers of the rows.
+
+    Args:
+        name: What their names begin with.
+        ids: ``(n,)`` int64 or object (str), sorted and unique.
+    """
+    if ids.dtype.kind != "O":
+        if np.array_equal(ids, np.arange(len(ids))):
+            return {}
+        small = len(ids) > 0 and np.abs(ids).max() <= np.iinfo(np.int32).max
+        return {name: ids.astype(np.int32 if small else np.int64)}
+    texts = np.strings.encode(ids.astype(str), "utf-8")
+    lengths = np.strings.str_len(texts)
+    width = texts.dtype.itemsize
+    letters = texts.view(np.uint8).reshape(-1, width)[np.arange(width) < lengths[:, None]]
+    return {f"{name}.lengths": lengths.astype(smallest_dtype(width)), f"{name}.letters": letters}
+
+
+def unpack_ids(name: str, arrays: Mapping[str, npt.NDArray[Any]], count: int) -> RawIds:
+    """The vocabulary that :func:`pack_ids` stored.
+
+    Raises:
+        ValueError: If it has not ``count`` sorted and unique ids.
+    """
+    if f"{name}.lengths" in arrays:
+        lengths, letters = arrays[f"{name}.lengths"].astype(np.int64), arrays[f"{name}.letters"]
+        if len(lengths) != count or lengths.sum() != len(letters) or letters.min(initial=1) == 0:
+            raise ValueError(f"{name} do not fit together")
+        width = max(1, int(lengths.max(initial=1)))
+        padded = np.zeros((count, width), np.uint8)
+        padded[np.arange(width) < lengths[:, None]] = letters
+        ids: npt.NDArray[Any] = padded.view(f"S{width}").reshape(-1)
+    else:
+        ids = np.asarray(arrays.get(name, np.arange(count)))
+    if len(ids) != count or not (ids[1:] > ids[:-1]).all():
+        raise ValueError(f"{name} are not {count} sorted ids")
+    return RawIds(ids)
+
+
+def smallest_dtype(largest: int) -> type[np.unsignedinteger[Any]]:
+    """The smallest unsigned integer, of up to four bytes, that holds a number."""
+    return np.uint8 if largest < 1 << 8 else np.uint16 if largest < 1 << 16 else np.uint32

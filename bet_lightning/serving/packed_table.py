@@ -1,0 +1,219 @@
+"""The files of a packed table: a header, and tensors that are mapped into memory once they have been checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bet_lightning.budget import VALUE_BYTES, Dtype
+from bet_lightning.serving.graph import Neighbours, unpack_pairs
+from bet_lightning.serving.ids import RawIds, unpack_ids
+from bet_lightning.serving.rows import PackedRows, row_order, to_float
+from bet_lightning.serving.tensor_file import Stored, map_tensors
+
+VERSION = 1
+HEADER, TENSORS = "header.json", "table.safetensors"
+STORED_AS: dict[Dtype, str] = {"fp32": "F32", "fp16": "F16", "bf16": "BF16", "int8": "I8"}
+_VALUES_AT_ONCE = 1 << 20
+_MAX_HEADER = 1 << 20
+_NO_SIZES = Stored("U8", np.empty(0, np.uint8))
+
+
+@dataclass(frozen=True, eq=False)
+class PackedTable:
+    """A packed table as it is on disk.
+
+    Attributes:
+        header: What it is: plain values.
+        tensors: Its tensors by name, mapped into memory.
+    """
+
+    header: Mapping[str, Any]
+    tensors: Mapping[str, Stored]
+
+    @classmethod
+    def load(cls, path: str | Path) -> PackedTable:
+        """Open a packed table and check all of it.
+
+        Args:
+            path: Its folder.
+
+        Raises:
+            ValueError: If a file is missing, truncated, altered, of another version or over its budget.
+        """
+        folder = Path(path)
+        try:
+            header = _read_header(folder / HEADER)
+            if header["version"] != VERSION:
+                raise ValueError(f"version {header['version']!r}, this is a reader of version {VERSION}")
+            described, tensors = header["tensors"], folder / TENSORS
+            if tensors.stat().st_size != described["bytes"]:
+                raise ValueError(f"{TENSORS} has {tensors.stat().st_size} bytes, not {described['bytes']}: truncated?")
+            with tensors.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != described["sha256"]:
+                    raise ValueError(f"{TENSORS} was altered")
+            table = cls(header, map_tensors(tensors))
+            table._check()
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = f"there is no {reason}" if isinstance(error, KeyError) else reason
+            raise ValueError(f"{path}: not a sound packed table ({reason})") from None
+        return table
+
+    @property
+    def dtype(self) -> Dtype:
+        """What values are stored as."""
+        dtype: Dtype = self.header["dtype"]
+        return dtype
+
+    @property
+    def num_users(self) -> int:
+        """Number of users."""
+        return int(self.header["dataset"]["users"])
+
+    @property
+    def num_items(self) -> int:
+        """Number of items."""
+        return int(self.header["dataset"]["items"])
+
+    @property
+    def num_tables(self) -> int:
+        """Tables of the backbone."""
+        return int(self.header["backbone"]["num_tables"])
+
+    @cached_property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """``(num_users + num_items,)`` parameters of each row over all tables, users first."""
+        num_rows = self.num_users + self.num_items
+        if "sizes" not in self.tensors:
+            return np.full(num_rows, self.header["smallest_size"], np.int64)
+        return self.tensors["sizes"].array.astype(np.int64) + int(self.header["smallest_size"])
+
+    def table_sizes(self, table: int) -> npt.NDArray[np.int64]:
+        """``(num_users + num_items,)`` parameters of each row in one of the tables, which share them evenly."""
+        return (self.sizes + self.num_tables - 1 - table) // self.num_tables
+
+    @cached_property
+    def orders(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """The users' and the items' rows in the order of the file, which all tables share."""
+        return row_order(self.sizes[: self.num_users]), row_order(self.sizes[self.num_users :])
+
+    def rows(self, table: int = 0) -> tuple[PackedRows, PackedRows]:
+        """The users' and the items' rows of one of the tables."""
+        sizes, values = self.table_sizes(table), self.arrays[f"values.{table}"]
+        scales = self.arrays.get(f"scales.{table}")
+        middle = int(sizes[: self.num_users].sum())
+        sides = (slice(self.num_users), slice(self.num_users, None)), (slice(middle), slice(middle, None))
+        users, items = (
+            PackedRows(values[part], sizes[side], order, self.dtype, None if scales is None else scales[side])
+            for side, part, order in zip(*sides, self.orders, strict=True)
+        )
+        return users, items
+
+    def dense(self, name: str, *shape: int) -> npt.NDArray[np.float32]:
+        """A dense weight of the backbone.
+
+        Args:
+            name: Its name in the backbone.
+            shape: What it must have, -1 for any.
+
+        Raises:
+            ValueError: If there is none of this shape.
+        """
+        weight: npt.NDArray[np.float32] = self.arrays[f"dense.{name}"]
+        if len(weight.shape) != len(shape) or any(want not in (-1, got) for want, got in zip(shape, weight.shape)):  # noqa: B905
+            raise ValueError(f"the weight {name} has the shape {weight.shape}, not {shape}")
+        return weight
+
+    @cached_property
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """All tensors without their dtypes' names."""
+        return {name: stored.array for name, stored in self.tensors.items()}
+
+    def pairs(self, name: str) -> Neighbours | None:
+        """Stored pairs of users and items, ``graph`` or ``history``, if there are any."""
+        if f"{name}.items" not in self.tensors:
+            return None
+        return unpack_pairs(name, self.arrays, self.num_users, self.num_items)
+
+    def ids(self) -> tuple[RawIds, RawIds]:
+        """The users' and the items' ids."""
+        return (
+            unpack_ids("user_ids", self.arrays, self.num_users),
+            unpack_ids("item_ids", self.arrays, self.num_items),
+        )
+
+    def _check(self) -> None:
+        """Check that everything fits together and stays within the budget."""
+        backbone, dataset = self.header["backbone"], self.header["dataset"]
+        counts = [dataset["users"], dataset["items"], backbone["num_tables"], backbone["max_size"]]
+        cap, smallest = self.header["budget"]["params"], self.header["smallest_size"]
+        if any(type(count) is not int for count in (*counts, cap, smallest)) or min(*counts, smallest + 1) < 1:
+            raise ValueError("the header's counts are no counts")
+        if self.dtype not in VALUE_BYTES or self.tensors.get("sizes", _NO_SIZES).dtype not in ("U8", "U16"):
+            raise ValueError("values or sizes are of another dtype")
+        sizes, width, num_rows = self.sizes, counts[2] * counts[3], counts[0] + counts[1]
+        params = int(sizes.sum())
+        if len(sizes) != num_rows or sizes.max() > width:
+            raise ValueError(f"sizes are not {num_rows} of at most {width}")
+        if params > cap:
+            raise ValueError(f"{params} parameters are over the budget of {cap}")
+        for table in range(self.num_tables):
+            self._check_values(table, int(self.table_sizes(table).sum()), num_rows)
+        self.ids()
+        for name in ("graph", "history"):
+            self.pairs(name)
+        if len(self.arrays.get("popularity", np.empty(self.num_items))) != self.num_items:
+            raise ValueError("popularity has other items than the table")
+
+    def _check_values(self, table: int, count: int, num_rows: int) -> None:
+        values = self.tensors[f"values.{table}"]
+        if values.dtype != STORED_AS[self.dtype] or values.array.shape != (count,):
+            raise ValueError(f"values.{table} are {values.array.shape} of {values.dtype}, not {count} of {self.dtype}")
+        checked = [values.array] if self.dtype != "int8" else []
+        if self.dtype == "int8":
+            scales = self.tensors[f"scales.{table}"]
+            if scales.dtype != "F16" or scales.array.shape != (num_rows,):
+                raise ValueError(f"scales.{table} are {scales.array.shape} of {scales.dtype}, not one a row")
+            checked.append(scales.array)
+        for array in checked:
+            for start in range(0, len(array), _VALUES_AT_ONCE):
+                kind = self.dtype if array is values.array else "fp16"
+                if not np.isfinite(to_float(array[start : start + _VALUES_AT_ONCE], kind)).all():
+                    raise ValueError(f"values.{table} are not all finite")
+
+
+def header_text(header: Mapping[str, Any]) -> str:
+    """A header as it is written: with a checksum of its own."""
+    signed = dict(header) | {"sha256": hashlib.sha256(_canonical(header).encode()).hexdigest()}
+    return _canonical(signed)
+
+
+def _canonical(header: Mapping[str, Any]) -> str:
+    return json.dumps(header, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > _MAX_HEADER:
+        raise ValueError(f"{HEADER} is too long")
+    text = path.read_text("utf-8")
+    header = json.loads(text)
+    if not isinstance(header, dict) or header_text({k: v for k, v in header.items() if k != "sha256"}) != text:
+        raise ValueError(f"{HEADER} was altered")
+    return header
+
+
+def finite(value: Any) -> Any:
+    """Plain values in which numbers that are none, which JSON has no form for, are None."""
+    if isinstance(value, Mapping):
+        return {key: finite(each) for key, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

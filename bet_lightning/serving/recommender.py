@@ -1,0 +1,151 @@
+"""Top-k lists from a packed table, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bet_lightning.serving.graph import Graph
+from bet_lightning.serving.ids import UNKNOWN
+from bet_lightning.serving.packed_table import PackedTable
+from bet_lightning.serving.rows import FloatArray
+from bet_lightning.serving.scorers import ItemScale, LightGCNScorer, MFScorer, NeuMFScorer, NGCFScorer, Scorer
+from bet_lightning.serving.topk import top_k
+
+
+class Recommendations(NamedTuple):
+    """Top-k lists, best first.
+
+    Attributes:
+        ids: ``(b, k)`` raw item ids; -1 or the empty text where there is no item left.
+        scores: ``(b, k)`` float32; -inf where there is no item left.
+        known: ``(b,)`` bool, whether the user is in the table; others are given what is popular, and how popular.
+    """
+
+    ids: npt.NDArray[Any]
+    scores: FloatArray
+    known: npt.NDArray[np.bool_]
+
+
+class PackedRecommender:
+    """Recommends from a packed table with numpy alone.
+
+    MF and NeuMF score from the packed rows. LightGCN propagates a block of columns at a time; NGCF mixes columns and so
+    holds its final vectors.
+
+    Args:
+        table: The table.
+        block_columns: Columns that LightGCN propagates at a time, anew for every block of users; None keeps all final
+            vectors instead, which is faster and as large as a dense table.
+        users_at_once: Users scored at a time: their scores of all items are held.
+
+    Raises:
+        ValueError: If an argument is out of range, or there is no way to score with the table's backbone.
+    """
+
+    def __init__(self, table: PackedTable, block_columns: int | None = 8, users_at_once: int = 256) -> None:
+        if users_at_once < 1 or (block_columns is not None and block_columns < 1):
+            raise ValueError(
+                f"users_at_once and block_columns must be at least 1, got {users_at_once} and {block_columns}"
+            )
+        self.table, self.users_at_once = table, users_at_once
+        self.user_ids, self.item_ids = table.ids()
+        edges = table.pairs("graph")
+        self._seen = [pairs for pairs in (edges, table.pairs("history")) if pairs is not None]
+        popularity = table.arrays.get("popularity")
+        graph = Graph(edges) if edges is not None else None
+        if graph is not None:
+            popularity = graph.users.counts
+        if popularity is None:
+            raise ValueError("there is neither a graph nor popularity")
+        self._popularity: npt.NDArray[np.int64] = popularity.astype(np.int64)
+        self._scorer = _scorer(table, self._popularity, graph, block_columns)
+
+    @classmethod
+    def load(cls, path: str | Path, block_columns: int | None = 8, users_at_once: int = 256) -> PackedRecommender:
+        """Open a packed table: see the class's arguments.
+
+        Raises:
+            ValueError: If it is not a sound packed table, or an argument is out of range.
+        """
+        table = PackedTable.load(path)
+        try:
+            return cls(table, block_columns, users_at_once)
+        except (LookupError, TypeError) as error:
+            raise ValueError(f"{path}: not a sound packed table ({error})") from None
+
+    def recommend(
+        self, user_ids: Sequence[Any] | npt.NDArray[Any], k: int = 20, exclude_seen: bool = True
+    ) -> Recommendations:
+        """The k best items of each user.
+
+        Args:
+            user_ids: ``(b,)`` raw ids.
+            k: Length of the lists.
+            exclude_seen: Leave out what users are known to have interacted with.
+
+        Raises:
+            ValueError: If ids are of another kind than the table's, ``k`` is out of range, or the table was exported
+                without what users have seen.
+        """
+        rows = self.user_ids.find(user_ids)
+        if not 1 <= k <= len(self.item_ids):
+            raise ValueError(f"k must be in 1..{len(self.item_ids)} (the number of items), got {k}")
+        if exclude_seen and not self.table.header["has_history"]:
+            raise ValueError("exclude_seen: this table was exported without what users have seen")
+        items = np.full((len(rows), k), UNKNOWN, np.int64)
+        scores = np.full((len(rows), k), -np.inf, np.float32)
+        known = rows != UNKNOWN
+        places = np.flatnonzero(known)
+        for start in range(0, len(places), self.users_at_once):
+            block = places[start : start + self.users_at_once]
+            items[block], scores[block] = self._rank(rows[block], k, exclude_seen)
+        if not known.all():
+            popular, counts = top_k(self._popularity.astype(np.float32)[None], k)
+            items[~known], scores[~known] = popular, counts
+        return Recommendations(self.item_ids.take(items), scores, known)
+
+    def score(self, users: npt.NDArray[np.int64]) -> FloatArray:
+        """Scores of all items.
+
+        Args:
+            users: ``(b,)`` rows of users, not ids.
+
+        Returns:
+            ``(b, num_items)`` float32, items in the order of the ids.
+        """
+        return self._scorer.scores(users)[:, self._scorer.item_place]
+
+    def _rank(
+        self, users: npt.NDArray[np.int64], k: int, exclude_seen: bool
+    ) -> tuple[npt.NDArray[np.int64], FloatArray]:
+        scores = self._scorer.scores(users)
+        if exclude_seen:
+            for positions, seen in self._seen_by(users):
+                scores[positions, self._scorer.item_place[seen]] = -np.inf
+        places, best = top_k(scores, k)
+        return np.where(best == -np.inf, UNKNOWN, self._scorer.item_order[places]), best
+
+    def _seen_by(self, users: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        for pairs in self._seen:
+            yield pairs.of(users)
+
+
+def _scorer(
+    table: PackedTable, popularity: npt.NDArray[np.int64], graph: Graph | None, block_columns: int | None
+) -> Scorer:
+    """The scorer of a table's backbone."""
+    name, scale = table.header["backbone"]["name"], ItemScale(table, popularity)
+    if name == "MF":
+        return MFScorer(table, scale)
+    if name == "NeuMF":
+        return NeuMFScorer(table)
+    if graph is not None and name == "LightGCN":
+        return LightGCNScorer(table, scale, graph, block_columns)
+    if graph is not None and name == "NGCF":
+        return NGCFScorer(table, scale, graph)
+    raise ValueError(f"there is no way to score with the backbone {name!r}")

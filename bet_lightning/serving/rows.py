@@ -1,0 +1,133 @@
+"""Rows of a packed table: no padding and no offsets, rows of one size side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bet_lightning.budget import Dtype
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def row_order(sizes: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int32]:
+    """Rows in the order in which a file has them: by size, largest first, then as they are.
+
+    Args:
+        sizes: ``(n,)`` parameters of each row.
+
+    Returns:
+        ``(n,)`` int32.
+    """
+    return np.argsort(-sizes.astype(np.int32), kind="stable").astype(np.int32)
+
+
+def to_float(values: npt.NDArray[Any], dtype: Dtype) -> FloatArray:
+    """Stored values as float32; those of int8 still lack their rows' scales."""
+    if dtype == "bf16":
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    return np.asarray(values, np.float32)
+
+
+class RowGroup(NamedTuple):
+    """All rows of one size.
+
+    Attributes:
+        places: Where they are among the rows in the order of the file.
+        values: ``(rows, size)`` float32; of a table of float32 a view of the file.
+    """
+
+    places: slice
+    values: FloatArray
+
+
+class PackedRows:
+    r"""Rows of different sizes, those of one size being a matrix of their own.
+
+    Rows are sorted by size, largest first, so that the first columns of a table are a prefix of the rows: what a
+    product with it costs is the sum of the sizes.
+
+    Args:
+        values: ``(sum of sizes,)`` the rows one after another in that order.
+        sizes: ``(n,)`` parameters of each row.
+        order: ``(n,)`` int32, the rows in the order of the file, in which sizes do not grow.
+        dtype: What values are stored as; those of bf16 are their bits as uint16.
+        scales: ``(n,)`` float16, in the order of the file, what the values of int8 are to be multiplied by.
+
+    Attributes:
+        order: As given.
+        place: ``(n,)`` int32, the place of each row.
+        width: The largest size.
+    """
+
+    def __init__(
+        self,
+        values: npt.NDArray[Any],
+        sizes: npt.NDArray[np.integer[Any]],
+        order: npt.NDArray[np.int32],
+        dtype: Dtype = "fp32",
+        scales: npt.NDArray[np.float16] | None = None,
+    ) -> None:
+        self.order, self.place = order, np.empty_like(order)
+        self.place[order] = np.arange(len(order), dtype=np.int32)
+        self._values, self._dtype, self._scales = values, dtype, scales
+        distinct, counts = np.unique(sizes, return_counts=True)
+        self._sizes, self._counts = distinct[::-1].astype(np.int64), counts[::-1].astype(np.int64)
+        self._first_place = np.concatenate([[0], np.cumsum(self._counts)])
+        self._first_value = np.concatenate([[0], np.cumsum(self._counts * self._sizes)])
+        self.width = int(self._sizes[0]) if len(sizes) else 0
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def groups(self) -> Iterator[RowGroup]:
+        """Rows by size, largest first, without those of size 0."""
+        for index, size in enumerate(self._sizes):
+            if size:
+                places = slice(int(self._first_place[index]), int(self._first_place[index + 1]))
+                yield RowGroup(places, self._read(places, index))
+
+    def gather(self, rows: npt.NDArray[np.integer[Any]]) -> FloatArray:
+        """Some rows, padded with zeros.
+
+        Args:
+            rows: ``(b,)`` row numbers.
+
+        Returns:
+            ``(b, width)`` float32.
+        """
+        places = self.place[rows].astype(np.int64)
+        group = np.searchsorted(self._first_place, places, side="right") - 1
+        sizes = self._sizes[group]
+        starts = self._first_value[group] + (places - self._first_place[group]) * sizes
+        columns = np.arange(self.width)
+        kept = columns < sizes[:, None]
+        out = np.zeros(kept.shape, np.float32)
+        out[kept] = to_float(self._values[(starts[:, None] + columns)[kept]], self._dtype)
+        return out if self._scales is None else out * self._scales[places, None].astype(np.float32)
+
+    def columns(self, start: int, stop: int) -> FloatArray:
+        """Some columns of all rows, in the order of the rows, padded with zeros.
+
+        Args:
+            start: First column.
+            stop: The column behind the last.
+
+        Returns:
+            ``(stop - start, n)`` float32: every column is in one piece.
+        """
+        out = np.zeros((stop - start, len(self)), np.float32)
+        for places, values in self.groups():
+            block = values[:, start:stop]
+            if not block.shape[1]:  # all that follow are smaller
+                break
+            out[: block.shape[1], self.order[places]] = block.T
+        return out
+
+    def _read(self, places: slice, index: int) -> FloatArray:
+        first, last = self._first_value[index], self._first_value[index + 1]
+        values = to_float(self._values[first:last], self._dtype).reshape(-1, self._sizes[index])
+        return values if self._scales is None else values * self._scales[places, None].astype(np.float32)

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bet_lightning.serving import graph
+from bet_lightning.serving.graph import Graph, Neighbours, pack_pairs, unpack_pairs
+
+MATRICES = st.tuples(st.integers(1, 8), st.integers(1, 8), st.integers(0, 2**32 - 1))
+
+
+def draw(shape: tuple[int, int, int]) -> tuple[np.ndarray, Neighbours]:
+    """A random binary matrix, dense and as neighbours."""
+    rows, cols, seed = shape
+    dense = np.random.default_rng(seed).random((rows, cols)) < 0.4
+    arrays = pack_pairs("p", dense.sum(1), np.nonzero(dense)[1])
+    return dense, unpack_pairs("p", arrays, rows, cols)
+
+
+@given(MATRICES, st.sampled_from([1, 3, 100]))
+def test_products_are_those_of_the_dense_matrix(shape: tuple[int, int, int], at_once: int) -> None:
+    dense, pairs = draw(shape)
+    values = np.random.default_rng(0).random((2, dense.shape[1]), np.float32)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(graph, "_EDGES_AT_ONCE", at_once)
+        np.testing.assert_allclose(pairs.sum(values), values @ dense.T, rtol=1e-6)
+        np.testing.assert_allclose(pairs.transpose().sum(np.ones((1, len(dense)), np.float32)), [dense.sum(0)])
+
+
+@given(MATRICES)
+def test_neighbours_of_some_rows(shape: tuple[int, int, int]) -> None:
+    dense, pairs = draw(shape)
+    rows = np.array([len(dense) - 1, 0, 0])
+    found = np.zeros((3, dense.shape[1]), bool)
+    found[pairs.of(rows)] = True
+    assert np.array_equal(found, dense[rows])
+
+
+@given(MATRICES)
+def test_the_graph_is_normalized(shape: tuple[int, int, int]) -> None:
+    dense, pairs = draw(shape)
+    degrees = np.maximum(dense.sum(1), 1)[:, None] ** 0.5, np.maximum(dense.sum(0), 1) ** 0.5
+    normalized = dense / degrees[0] / degrees[1]
+    users, items = (np.random.default_rng(n).random((2, size), np.float32) for n, size in enumerate(dense.shape))
+    of_users, of_items = Graph(pairs).product(users, items)
+    np.testing.assert_allclose(of_users, items @ normalized.T, rtol=1e-5)
+    np.testing.assert_allclose(of_items, users @ normalized, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("counts", "items", "message"),
+    [
+        ([1], [0], "other rows"),
+        ([1, 2], [0, 1], "other rows"),
+        ([1, 1], [0, 3], "other rows"),
+        ([0, 2], [1, 1], "not sorted"),
+        ([0, 2], [2, 1], "not sorted"),
+    ],
+)
+def test_unsound_pairs_are_refused(counts: list[int], items: list[int], message: str) -> None:
+    arrays = {"p.counts": np.array(counts, np.uint8), "p.items": np.array(items, np.uint8)}
+    with pytest.raises(ValueError, match=f"p has .*{message}"):
+        unpack_pairs("p", arrays, 2, 3)
