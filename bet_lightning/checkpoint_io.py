@@ -1,14 +1,17 @@
-"""Checkpoints: written straight to their file, checked before they are read."""
+"""Checkpoints: written straight to their file, checked before they are read; packed tables are read as checkpoints."""
 
 import pickle
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from bet_lightning.packing import read_weights
 from bet_lightning.replacing import replacing
+from bet_lightning.serving import PackedTable
 
 UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 
@@ -33,17 +36,38 @@ class FileCheckpointIO(TorchCheckpointIO):
         with replacing(Path(path)) as partial:
             torch.save(checkpoint, partial)
 
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Load a checkpoint, or a packed table as the checkpoint of a masked one.
+
+        Raises:
+            ValueError: If the packed table is not sound.
+        """
+        if not Path(path).is_dir():
+            return super().load_checkpoint(path, *args, **kwargs)
+        table = PackedTable.load(path)
+        weights = {f"backbone.{name}": value for name, value in read_weights(table).items()}
+        return {
+            "state_dict": weights,
+            "pytorch-lightning_version": version("pytorch_lightning"),
+            "data_hash": table.header["dataset"]["hash"],
+        }
+
 
 def check_checkpoint(path: Path, *, resumes: bool) -> None:
-    """Refuse a file that is not a checkpoint of tensors and plain values, without reading its tensors.
+    """Refuse what is neither a checkpoint of tensors and plain values, whose tensors are not read, nor a packed table.
 
     Args:
-        path: The file.
+        path: The file, or the folder of a packed table.
         resumes: Whether a training is to go on from it.
 
     Raises:
         ValueError: If it is missing, broken, of something else, or has weights only where a training is to go on.
     """
+    if path.is_dir():
+        PackedTable.load(path)
+        if resumes:
+            raise ValueError(f"--ckpt_path {path}: a packed table; fit goes on from a run's last.ckpt")
+        return
     if not path.is_file():
         raise ValueError(f"--ckpt_path {path}: no such file")
     if not zipfile.is_zipfile(path):

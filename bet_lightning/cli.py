@@ -23,13 +23,17 @@ from bet_lightning import __version__, backbones, baselines, data, modules  # no
 from bet_lightning.callbacks import PredictionWriter, SearchProgressBar
 from bet_lightning.checkpoint_io import FileCheckpointIO, check_checkpoint
 from bet_lightning.errors import one_line
+from bet_lightning.exporting import best_checkpoint
 from bet_lightning.report import print_results
 from bet_lightning.results import read_summary, write_json
 from bet_lightning.trainer import EXPORTS, Trainer
 
 log = logging.getLogger("bet_lightning")
 
-_COMMANDS_OWN = ("ckpt_path", "weights_only", "budget", "fine_tune", "num_probes")  # arguments that are no settings
+_COMMANDS_OWN = (  # arguments that are no settings
+    *("ckpt_path", "weights_only", "return_predictions"),
+    *("budget", "fine_tune", "num_probes", "output", "dtype", "history"),
+)
 
 _HARMLESS_WARNINGS = (
     ".*smaller than the logging interval.*",
@@ -135,8 +139,9 @@ class BETCLI(LightningCLI):
         _move_aside(self._folder)
 
     def before_export(self) -> None:
-        """Move what an earlier export left aside."""
-        _move_aside(self._folder)
+        """Move aside what an earlier export for other budgets left."""
+        if self.config["export"].budget:
+            _move_aside(self._folder)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Make the trainer; its numbers always go to CSV files too."""
@@ -174,11 +179,8 @@ class BETCLI(LightningCLI):
 
     def predict(self, ckpt_path: str | None = None, **kwargs: Any) -> None:
         """Rank all items for every user with the run's best table, or with ``--ckpt_path``."""
-        if ckpt_path is None:
-            results = read_summary(self._folder)["results"]
-            preferred = {result["name"]: result["checkpoint"] for result in reversed(results)}
-            ckpt_path = str(self._folder / preferred.get("bet", results[-1]["checkpoint"]))
-        self.trainer.predict(ckpt_path=ckpt_path, **kwargs)
+        path = ckpt_path or str(best_checkpoint(self._folder))
+        self.trainer.predict(ckpt_path=path, **kwargs | {"return_predictions": False})
 
     def _evaluate(self, stage: str, run: Any, ckpt_path: str | None = None, **kwargs: Any) -> None:
         if ckpt_path is not None or not isinstance(self.model, modules.RecommenderModule):

@@ -4,42 +4,88 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from bet_lightning.budget import Budget
+from bet_lightning.budget import Budget, Dtype
 from bet_lightning.callbacks import TableSearch
+from bet_lightning.data import InteractionDataModule
+from bet_lightning.exporting import best_checkpoint, pack_checkpoint
+from bet_lightning.modules import RecommenderModule
+from bet_lightning.packing import check_output
+from bet_lightning.results import read_summary
 
 EXPORTS = "exports"  # folder of a run for what is made from it
 
 
 class Trainer(pl.Trainer):
-    """Lightning's Trainer that can also serve further budgets from a finished run."""
+    """Lightning's Trainer that can also pack a finished run's tables, and serve further budgets from it."""
 
     def export(
         self,
         model: pl.LightningModule,
         datamodule: pl.LightningDataModule,
+        ckpt_path: str | None = None,
+        output: str | None = None,
+        dtype: Dtype | None = None,
+        history: bool = True,
         budget: Budget | list[Budget] | None = None,
         fine_tune: int = 0,
         num_probes: int = 8,
     ) -> None:
-        """Cut a finished run's full table to other budgets: nothing is pre-trained or searched from the start again.
+        """Pack a finished run's table into a folder to serve from, or cut its full table to other budgets, or both.
 
-        The run's search goes on for a few probes a budget, the best sizes are cut out of the pre-trained table, and
-        results, checkpoints and sizes are written like those of a run.
+        Nothing is pre-trained or searched from the start again. For other budgets the run's search goes on for a few
+        probes each, the best sizes are cut out of the pre-trained table, and results, checkpoints and sizes are
+        written like those of a run.
 
         Args:
             model: The run's module.
             datamodule: Its data.
+            ckpt_path: The checkpoint to pack (default: the run's best).
+            output: Folder of the packed table; of several budgets, of a folder each.
+            dtype: What its values are stored as (default: what its budget counts).
+            history: Whether to store what users have seen, so that it can be left out of their lists.
             budget: A memory budget or several.
             fine_tune: Epochs at most that the cut tables are trained for.
             num_probes: Probes a budget.
 
         Raises:
-            ValueError: If there is no budget, no finished run or no search in its configuration, or a number is out
-                of range.
+            ValueError: If there is nothing to do, no finished run or no search in its configuration, or an argument
+                is out of range.
         """
-        budgets = [budget] if isinstance(budget, Budget) else budget
-        if not budgets:
-            raise ValueError('export needs a budget, as --budget.keep_ratio 0.05 or --budget \'[{"bytes": "2MB"}]\'')
+        budgets = [budget] if isinstance(budget, Budget) else budget or []
+        if not isinstance(model, RecommenderModule) or not isinstance(datamodule, InteractionDataModule):
+            raise ValueError("export needs the configuration of a run of RecommenderModule on InteractionDataModule")
+        if not budgets and not output:
+            raise ValueError("export needs --output, a folder for a packed table, or --budget, as --budget.params 5000")
+        if budgets and ckpt_path:
+            raise ValueError(f"--ckpt_path {ckpt_path} and --budget exclude each other")
+        exports = Path(self.default_root_dir)
+        if output and len(budgets) < 2:
+            check_output(Path(output))
+        if budgets:
+            self._serve(model, datamodule, budgets, fine_tune, num_probes)
+            results = {result["name"]: exports / result["checkpoint"] for result in read_summary(exports)["results"]}
+            packed = {name: path for name, path in results.items() if name != "full"}
+        else:
+            packed = {"": Path(ckpt_path) if ckpt_path else best_checkpoint(exports.parent)}
+        if not output or not self.is_global_zero:
+            return
+        datamodule.prepare_data()
+        datamodule.setup("fit")
+        if model.backbone is None:
+            model.build(datamodule.dataset.train)
+        for name, checkpoint in packed.items():
+            folder = Path(output) / name if len(packed) > 1 else Path(output)
+            pack_checkpoint(model, datamodule.dataset, checkpoint, folder, dtype, history)
+
+    def _serve(
+        self,
+        model: RecommenderModule,
+        datamodule: InteractionDataModule,
+        budgets: list[Budget],
+        fine_tune: int,
+        num_probes: int,
+    ) -> None:
+        """Let the run's search go on for other budgets."""
         if fine_tune < 0 or num_probes < 1:
             raise ValueError(f"export needs fine_tune >= 0 and num_probes >= 1, got {fine_tune} and {num_probes}")
         callbacks: list[pl.Callback] = self.callbacks  # type: ignore[attr-defined]

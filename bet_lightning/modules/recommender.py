@@ -105,6 +105,16 @@ class RecommenderModule(pl.LightningModule):
         if self.backbone is None:
             self.build(self.trainer.datamodule.dataset.train)  # type: ignore[attr-defined]
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a packed table of other data.
+
+        Raises:
+            ValueError: If it was made from another split.
+        """
+        wanted = checkpoint.get("data_hash")
+        if wanted and wanted != (found := self.trainer.datamodule.dataset.hash):  # type: ignore[attr-defined]
+            raise ValueError(f"the packed table is of other data or another split, hash {wanted}, not {found}")
+
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load a checkpoint's weights.
 
