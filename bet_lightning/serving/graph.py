@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,7 +65,7 @@ class Neighbours:
         filled = np.flatnonzero(self.counts)
         starts = self.starts[filled].astype(np.int64)
         cuts = np.append(np.searchsorted(starts, np.arange(0, len(self.index), _EDGES_AT_ONCE)), len(filled))
-        for first, last in zip(cuts[:-1], cuts[1:], strict=True):
+        for first, last in itertools.pairwise(cuts.tolist()):
             if first == last:  # the row before has more neighbours than that
                 continue
             begin, end = starts[first], starts[last] if last < len(filled) else len(self.index)

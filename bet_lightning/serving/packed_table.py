@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,7 +52,7 @@ class PackedTable:
             ValueError: If a file is missing, truncated, altered, of another version or over its budget.
         """
         folder = Path(path)
-        try:
+        with sound(folder):
             header = _read_header(folder / HEADER)
             if header["version"] != VERSION:
                 raise ValueError(f"version {header['version']!r}, this is a reader of version {VERSION}")
@@ -63,11 +64,7 @@ class PackedTable:
                     raise ValueError(f"{TENSORS} was altered")
             table = cls(header, map_tensors(tensors))
             table._check()
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            reason = f"there is no {reason}" if isinstance(error, KeyError) else reason
-            raise ValueError(f"{path}: not a sound packed table ({reason})") from None
-        return table
+            return table
 
     @property
     def dtype(self) -> Dtype:
@@ -190,6 +187,21 @@ class PackedTable:
                 kind = self.dtype if array is values.array else "fp16"
                 if not np.isfinite(to_float(array[start : start + _VALUES_AT_ONCE], kind)).all():
                     raise ValueError(f"values.{table} are not all finite")
+
+
+@contextmanager
+def sound(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong with the content of a table into one line that names it.
+
+    Raises:
+        ValueError: If anything does.
+    """
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = f"there is no {reason}" if isinstance(error, KeyError) else reason
+        raise ValueError(f"{path}: not a sound packed table ({reason})") from None
 
 
 def header_text(header: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bet_lightning.serving.graph import Graph
 from bet_lightning.serving.ids import UNKNOWN
-from bet_lightning.serving.packed_table import PackedTable
+from bet_lightning.serving.packed_table import PackedTable, sound
 from bet_lightning.serving.rows import FloatArray
 from bet_lightning.serving.scorers import ItemScale, LightGCNScorer, MFScorer, NeuMFScorer, NGCFScorer, Scorer
 from bet_lightning.serving.topk import top_k
@@ -48,10 +48,7 @@ class PackedRecommender:
     """
 
     def __init__(self, table: PackedTable, block_columns: int | None = 8, users_at_once: int = 256) -> None:
-        if users_at_once < 1 or (block_columns is not None and block_columns < 1):
-            raise ValueError(
-                f"users_at_once and block_columns must be at least 1, got {users_at_once} and {block_columns}"
-            )
+        _check_options(block_columns, users_at_once)
         self.table, self.users_at_once = table, users_at_once
         self.user_ids, self.item_ids = table.ids()
         edges = table.pairs("graph")
@@ -72,11 +69,10 @@ class PackedRecommender:
         Raises:
             ValueError: If it is not a sound packed table, or an argument is out of range.
         """
+        _check_options(block_columns, users_at_once)
         table = PackedTable.load(path)
-        try:
+        with sound(Path(path)):
             return cls(table, block_columns, users_at_once)
-        except (LookupError, TypeError) as error:
-            raise ValueError(f"{path}: not a sound packed table ({error})") from None
 
     def recommend(
         self, user_ids: Sequence[Any] | npt.NDArray[Any], k: int = 20, exclude_seen: bool = True
@@ -133,6 +129,11 @@ class PackedRecommender:
     def _seen_by(self, users: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
         for pairs in self._seen:
             yield pairs.of(users)
+
+
+def _check_options(block_columns: int | None, users_at_once: int) -> None:
+    if users_at_once < 1 or (block_columns is not None and block_columns < 1):
+        raise ValueError(f"users_at_once and block_columns must be at least 1, got {users_at_once} and {block_columns}")
 
 
 def _scorer(

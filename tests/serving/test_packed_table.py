@@ -1,0 +1,172 @@
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bet_lightning.serving import PackedRecommender, PackedTable
+from bet_lightning.serving.packed_table import HEADER, TENSORS, header_text
+from tests.serving.conftest import BACKBONES, Packed
+
+Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
+
+
+def sign(folder: Path, change: Change) -> None:
+    """Change a table and give it sound checksums again."""
+    header = json.loads((folder / HEADER).read_text())
+    del header["sha256"]
+    tensors = load_file(folder / TENSORS)
+    change(header, tensors)
+    save_file(tensors, folder / TENSORS)
+    content = (folder / TENSORS).read_bytes()
+    if isinstance(header.get("tensors"), dict):
+        header["tensors"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (folder / HEADER).write_text(header_text(header))
+
+
+def refusal(folder: Path) -> str:
+    """The line that a table is refused with."""
+    with pytest.raises(ValueError) as caught:
+        PackedRecommender.load(folder)
+    assert str(caught.value).startswith(f"{folder}: not a sound packed table (")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_thousand_damaged_files_are_refused(name: str, pack: Callable[..., Packed], tmp_path: Path) -> None:
+    """Bit flips, truncation, swapped and added bytes, of both files: 250 of each backbone's."""
+    packed = pack(name, ids="texts", dtype={"LightGCN": "fp32", "MF": "int8", "NeuMF": "fp16", "NGCF": "bf16"}[name])
+    generator = np.random.default_rng(0)
+    for trial in range(250):
+        damaged = tmp_path / "damaged"
+        shutil.copytree(packed.folder, damaged)
+        path = damaged / (HEADER if trial % 2 else TENSORS)
+        content = bytearray(path.read_bytes())
+        place, other = generator.integers(len(content), size=2)
+        match trial // 2 % 5:
+            case 0 | 1:
+                content[place] ^= 1 << int(generator.integers(8))
+            case 2:
+                del content[place:]
+            case 3:
+                content[place], content[other] = content[other], content[place] ^ 255
+            case 4:
+                content[place:place] = generator.bytes(int(generator.integers(1, 9)))
+        path.write_bytes(content)
+        refusal(damaged)
+        shutil.rmtree(damaged)
+
+
+def set_header(*keys: str, value: Any) -> Change:
+    """A change of one entry of the header."""
+
+    def change(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+        for key in keys[:-1]:
+            header = header[key]
+        header[keys[-1]] = value
+
+    return change
+
+
+def set_tensor(name: str, value: Callable[[torch.Tensor], torch.Tensor]) -> Change:
+    """A change of one tensor."""
+
+    def change(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+        tensors[name] = value(tensors[name]).contiguous()
+
+    return change
+
+
+def raised(place: int, value: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Set one entry."""
+
+    def change(tensor: torch.Tensor) -> torch.Tensor:
+        tensor = tensor.clone()
+        tensor[place] = value
+        return tensor
+
+    return change
+
+
+CHANGES: dict[str, tuple[Change, str]] = {
+    "version": (set_header("version", value=2), "version 2, this is a reader of version 1"),
+    "no version": (lambda header, _: header.pop("version"), "there is no 'version'"),
+    "dtype": (set_header("dtype", value="fp16"), "of F32, not"),
+    "no such dtype": (set_header("dtype", value="fp8"), "another dtype"),
+    "over budget": (set_header("budget", "params", value=10), "over the budget of 10"),
+    "budget of no number": (set_header("budget", "params", value="10"), "no counts"),
+    "more users": (set_header("dataset", "users", value=61), "sizes are not 761 of at most 8"),
+    "half a user": (set_header("dataset", "users", value=60.5), "no counts"),
+    "no items": (set_header("dataset", "items", value=0), "no counts"),
+    "narrower": (set_header("backbone", "max_size", value=7), "sizes are not 760 of at most 7"),
+    "two tables": (set_header("backbone", "num_tables", value=2), r"values.0"),
+    "larger sizes": (set_header("smallest_size", value=1), "sizes are not 760 of at most 8"),
+    "negative sizes": (set_header("smallest_size", value=-1), "no counts"),
+    "another backbone": (set_header("backbone", "name", value="SVD"), "no way to score with the backbone 'SVD'"),
+    "a list": (set_header("backbone", value=[]), "not a sound"),
+    "no layers": (lambda header, _: header["backbone"].pop("num_layers"), "num_layers"),
+    "a size beyond the cap": (set_tensor("sizes", raised(5, 200)), "sizes are not"),
+    "a larger size": (set_tensor("sizes", lambda sizes: sizes.clamp(min=1)), "over the budget"),
+    "a smaller size": (set_tensor("sizes", lambda sizes: sizes.clamp(max=7)), "values.0"),
+    "sizes of floats": (set_tensor("sizes", torch.Tensor.float), "another dtype"),
+    "fewer values": (set_tensor("values.0", lambda values: values[1:]), "values.0"),
+    "half values": (set_tensor("values.0", torch.Tensor.half), "of F16, not"),
+    "no number": (set_tensor("values.0", raised(3, float("nan"))), "not all finite"),
+    "no values": (lambda _, tensors: tensors.pop("values.0"), "there is no 'values.0'"),
+    "no such item": (set_tensor("graph.items", lambda items: items.int() + 5), "graph has other rows"),
+    "unsorted items": (set_tensor("graph.items", lambda items: items.int().flip(0)), "graph"),
+    "another user's items": (set_tensor("graph.counts", lambda counts: counts.int().roll(1)), "graph"),
+    "a history of others": (set_tensor("history.counts", lambda counts: counts.int()[1:]), "history has other rows"),
+    "ids twice": (set_tensor("user_ids.letters", lambda letters: letters * 0 + 65), "user_ids"),
+    "no graph": (lambda _, tensors: tensors.pop("graph.items"), "neither a graph nor popularity"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_signed_tables_that_do_not_fit_together_are_refused(what: str, pack: Callable[..., Packed]) -> None:
+    packed, (change, message) = pack("LightGCN", ids="texts"), CHANGES[what]
+    sign(packed.folder, change)
+    assert message in refusal(packed.folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("MF", set_tensor("popularity", lambda counts: counts.int()[1:])),
+        ("NeuMF", set_tensor("dense.output.weight", lambda weight: weight[:, 1:])),
+        ("NeuMF", set_tensor("dense.tower.0.weight", lambda weight: weight[0])),
+        ("NeuMF", lambda _, tensors: tensors.pop("dense.tower.0.weight")),
+        ("NGCF", set_tensor("dense.sum_layers.1.weight", lambda weight: weight[1:])),
+        ("NGCF", lambda _, tensors: tensors.pop("dense.product_layers.2.bias")),
+    ],
+)
+def test_dense_weights_of_other_shapes_are_refused(name: str, change: Change, pack: Callable[..., Packed]) -> None:
+    packed = pack(name)
+    sign(packed.folder, change)
+    refusal(packed.folder)
+
+
+def test_scales_belong_to_int8(pack: Callable[..., Packed]) -> None:
+    packed = pack("MF", dtype="int8")
+    sign(packed.folder, set_tensor("scales.0", lambda scales: scales[1:]))
+    assert "scales.0 are (759,) of F16, not one a row" in refusal(packed.folder)
+
+
+def test_signing_alone_changes_nothing(pack: Callable[..., Packed]) -> None:
+    packed = pack("NeuMF")
+    sign(packed.folder, lambda header, tensors: None)
+    assert PackedTable.load(packed.folder).num_tables == 2
+
+
+@pytest.mark.parametrize("name", [HEADER, TENSORS])
+def test_missing_files_are_named(name: str, pack: Callable[..., Packed]) -> None:
+    folder = pack().folder
+    (folder / name).unlink()
+    assert f"No such file or directory: '{folder / name}'" in refusal(folder)
