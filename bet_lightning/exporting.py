@@ -50,6 +50,8 @@ def pack_checkpoint(
     Raises:
         ValueError: If the checkpoint is of another backbone or data, or the table cannot be written.
     """
+    if checkpoint.is_dir():
+        raise ValueError(f"--ckpt_path {checkpoint}: a packed table already")
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
     network = module.network
     folder = checkpoint.resolve().parents[1]

@@ -267,7 +267,7 @@ def test_export_serves_other_budgets_of_a_finished_run(tmp_path: Path, capsys: p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "export needs a budget"),
+        ([], "export needs --output, a folder for a packed table, or --budget"),
         (["--budget.keep_ratio", "2"], "budget.keep_ratio must be in (0, 1], got 2"),
         (["--budget.keep_ratio", "0.2", "--fine_tune", "-1"], "export needs fine_tune >= 0"),
         (["--budget.keep_ratio", "0.2"], "last.ckpt: no such file; export needs a finished run"),

@@ -1,0 +1,138 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+
+from bet_lightning.cli import main
+from bet_lightning.results import read_summary, write_json
+from bet_lightning.serving import PackedRecommender, PackedTable
+from tests.conftest import write_config
+
+CAP = 210 * 8 // 4
+
+
+@pytest.fixture
+def run(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run that may be changed."""
+    shutil.copytree(finished_run, tmp_path / "run")
+    config = (tmp_path / "run" / "config.yaml").read_text()
+    (tmp_path / "run" / "config.yaml").write_text(config.replace(str(finished_run), str(tmp_path / "run")))
+    return tmp_path / "run"
+
+
+def export(run: Path, *arguments: str) -> None:
+    main(["export", "--config", str(run / "config.yaml"), *arguments])
+
+
+def test_packs_the_best_table(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export(run, "--output", str(tmp_path / "table"))
+    said = capsys.readouterr().out
+    assert f"packed {run / 'checkpoints' / 'best.ckpt'} into {tmp_path / 'table'}" in said
+    assert "the table as csr fp32" in said
+    header = PackedTable.load(tmp_path / "table").header
+    summary = read_summary(run)
+    bet = next(result for result in summary["results"] if result["name"] == "bet")
+    assert header["result"] == {"name": "bet", "valid": bet["valid"], "test": {}}
+    assert header["dataset"]["hash"] == summary["dataset"]["hash"]
+    assert header["budget"] == {"params": CAP, "bytes": 4 * CAP + 210, "keep_ratio": 0.25}
+    assert bet["packed"]["bytes"]["values"] + bet["packed"]["bytes"]["sizes"] == bet["bytes"] == 4 * CAP + 210
+    assert bet["packed"]["bytes"]["total"] < (tmp_path / "table" / "table.safetensors").stat().st_size
+    assert not (run / "exports").exists()
+
+
+def test_packs_a_checkpoint_in_another_dtype(run: Path, tmp_path: Path) -> None:
+    output = tmp_path / "deep" / "table"
+    checkpoint = str(run / "checkpoints" / "uniform.ckpt")
+    export(run, "--ckpt_path", checkpoint, "--output", str(output), "--dtype", "int8", "--history", "false")
+    table = PackedTable.load(output)
+    assert (table.dtype, table.header["result"]["name"]) == ("int8", "uniform")
+    assert "history.items" not in table.tensors and table.sizes.tolist() == [2] * 210
+    with pytest.raises(ValueError, match="exported without what users have seen"):
+        PackedRecommender.load(output).recommend([0])
+
+
+@pytest.mark.parametrize("backbone", ["LightGCN", "MF", "NeuMF", "NGCF"])
+def test_a_packed_table_is_the_checkpoint(backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, table = tmp_path / "run", tmp_path / "table"
+    main(["fit", "--config", str(write_config(tmp_path, "run", backbone, num_iterations=1, num_retrain=1, rivals=[]))])
+    export(run, "--output", str(table))
+    config = ["--config", str(run / "config.yaml")]
+    found = {}
+    for name, path in (("checkpoint", run / "checkpoints" / "best.ckpt"), ("table", table)):
+        capsys.readouterr()
+        main(["test", *config, "--ckpt_path", str(path)])
+        metrics = [line for line in capsys.readouterr().out.splitlines() if "test/" in line]
+        main(["predict", *config, "--ckpt_path", str(path), "--predictions.path", str(tmp_path / f"{name}.parquet")])
+        found[name] = metrics, pl.read_parquet(tmp_path / f"{name}.parquet")
+    assert len(found["table"][0]) == 6 and found["table"][0] == found["checkpoint"][0]
+    assert found["table"][1].equals(found["checkpoint"][1])
+    lists = found["table"][1].group_by("user", maintain_order=True).agg("item", "score")
+    served = PackedRecommender.load(table).recommend(lists["user"].to_numpy(), 20)
+    assert served.ids.tolist() == lists["item"].to_list()
+    assert torch.tensor(served.scores.tolist()).allclose(torch.tensor(lists["score"].to_list()), atol=1e-6)
+
+
+def test_packs_what_it_serves_for_other_budgets(tmp_path: Path) -> None:
+    main(["fit", "--config", str(write_config(tmp_path, "run", family="spectral", rivals=[]))])
+    run, output = tmp_path / "run", tmp_path / "tables"
+    budgets: list[dict[str, Any]] = [{"keep_ratio": 0.2}, {"bytes": 1500, "dtype": "fp16"}]
+    export(run, "--budget", json.dumps(budgets), "--num_probes", "1", "--output", str(output))
+    tables = {path.name: PackedTable.load(path) for path in output.iterdir()}
+    caps = [budget["params"] for budget in read_summary(run / "exports")["budgets"]]
+    assert caps == [336, (1500 - 210) // 2]
+    assert [tables[name].sizes.sum() for name in sorted(tables)] == caps and len(tables) == 2
+    assert {table.dtype for table in tables.values()} == {"fp32", "fp16"}
+    export(run, "--budget.keep_ratio", "0.3", "--num_probes", "1", "--output", str(tmp_path / "one"))
+    assert PackedTable.load(tmp_path / "one").header["budget"]["keep_ratio"] == 0.3
+
+
+def test_a_search_in_bytes_leaves_a_table_of_so_many(tmp_path: Path) -> None:
+    budget = {"bytes": 2_000, "dtype": "int8"}
+    main(["fit", "--config", str(write_config(tmp_path, "run", "NeuMF", budget=budget, num_retrain=1, rivals=[]))])
+    export(tmp_path / "run", "--output", str(tmp_path / "table"))
+    packed = read_summary(tmp_path / "run")["results"][-1]["packed"]
+    assert packed["dtype"] == "int8"
+    assert packed["bytes"]["values"] + packed["bytes"]["sizes"] == 2_000
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    line = capsys.readouterr().err
+    assert line.startswith("error: ") and line.count("\n") == 1
+    return line
+
+
+def test_wrong_input_is_one_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = ["--config", str(run / "config.yaml")]
+    taken, table = tmp_path / "taken", str(tmp_path / "table")
+    taken.mkdir()
+    (taken / "notes.txt").write_text("")
+    export(run, "--output", table)
+    for arguments, message in [
+        (["export"], "export needs --output, a folder for a packed table, or --budget"),
+        (["export", "--output", str(taken)], f"--output {taken}: holds something else than a packed table"),
+        (["export", "--output", table, "--dtype", "fp8"], "fp8"),
+        (["export", "--output", table, "--ckpt_path", "no.ckpt"], "--ckpt_path no.ckpt: no such file"),
+        (["export", "--output", table, "--ckpt_path", table], f"--ckpt_path {table}: a packed table already"),
+        (
+            ["export", "--ckpt_path", str(run / "checkpoints" / "best.ckpt"), "--budget.params", "500"],
+            "best.ckpt and --budget exclude each other",
+        ),
+        (["fit", "--ckpt_path", table], f"--ckpt_path {table}: a packed table; fit goes on from a run's last.ckpt"),
+        (["test", "--ckpt_path", str(taken)], f"{taken}: not a sound packed table ("),
+        (["test", "--ckpt_path", table, "--data.init_args.seed", "9"], "the packed table is of other data or another"),
+        (["predict", "--ckpt_path", table, "--model.init_args.backbone.init_args.max_size", "4"], "another backbone"),
+        (["export", "--output", table, "--trainer.default_root_dir", str(taken)], "no finished run here"),
+    ]:
+        assert message in refused([arguments[0], *config, *arguments[1:]], capsys)
+
+
+def test_no_results_yet(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_json(run / "summary.json", {"results": []})
+    config = str(run / "config.yaml")
+    assert "no finished run here" in refused(["export", "--config", config, "--output", str(tmp_path / "t")], capsys)
