@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bet_lightning.serving.ids import smallest_dtype
 from bet_lightning.serving.rows import FloatArray
 
-_EDGES_AT_ONCE = 1 << 16  # what a product gathers at a time, times its columns
+_EDGES_AT_ONCE = 1 << 17  # gathered at a time
 
 
 class Neighbours:
@@ -61,7 +61,11 @@ class Neighbours:
         Returns:
             ``(c, n)`` float32.
         """
-        out = np.zeros((len(values), len(self.counts)), np.float32)
+        out = np.zeros((-(-len(values) // 2), len(self.counts)), np.complex64)
+        # two values as one complex number: numpy gathers and adds both at once, in less time than one of them
+        both = np.zeros((len(out), self.num_cols), np.complex64)
+        both.real = values[0::2]
+        both.imag[: len(values) // 2] = values[1::2]
         filled = np.flatnonzero(self.counts)
         starts = self.starts[filled].astype(np.int64)
         cuts = np.append(np.searchsorted(starts, np.arange(0, len(self.index), _EDGES_AT_ONCE)), len(filled))
@@ -69,9 +73,15 @@ class Neighbours:
             if first == last:  # the row before has more neighbours than that
                 continue
             begin, end = starts[first], starts[last] if last < len(filled) else len(self.index)
-            gathered = values[:, self.index[begin:end].astype(np.intp)]
-            out[:, filled[first:last]] = np.add.reduceat(gathered, starts[first:last] - begin, axis=1)
-        return out
+            index, rows = self.index[begin:end].astype(np.intp), filled[first:last]
+            for total, pair in zip(out, both, strict=True):
+                total[rows] = np.add.reduceat(pair[index], starts[first:last] - begin)
+        return _split(out)[: len(values)]
+
+
+def _split(pairs: npt.NDArray[np.complex64]) -> FloatArray:
+    """Real and imaginary parts in turns, ``(p, n)`` to ``(2 p, n)`` float32."""
+    return np.stack([pairs.real, pairs.imag], axis=1).reshape(2 * len(pairs), -1)
 
 
 class Graph:

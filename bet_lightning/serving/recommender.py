@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from bet_lightning.serving.graph import Graph
 from bet_lightning.serving.ids import UNKNOWN
 from bet_lightning.serving.packed_table import PackedTable, sound
 from bet_lightning.serving.rows import FloatArray
-from bet_lightning.serving.scorers import ItemScale, LightGCNScorer, MFScorer, NeuMFScorer, NGCFScorer, Scorer
+from bet_lightning.serving.scorers import COLUMNS, ItemScale, LightGCNScorer, MFScorer, NeuMFScorer, NGCFScorer, Scorer
 from bet_lightning.serving.topk import top_k
 
 
@@ -41,15 +42,19 @@ class PackedRecommender:
         table: The table.
         block_columns: Columns that LightGCN propagates at a time, anew for every block of users; None keeps all final
             vectors instead, which is faster and as large as a dense table.
-        users_at_once: Users scored at a time: their scores of all items are held.
+        users_at_once: Users scored at a time: their scores of all items are held. LightGCN propagates anew for each
+            such block unless it keeps all, and is the faster the larger it is.
+        num_threads: Blocks of users ranked at a time.
 
     Raises:
         ValueError: If an argument is out of range, or there is no way to score with the table's backbone.
     """
 
-    def __init__(self, table: PackedTable, block_columns: int | None = 8, users_at_once: int = 256) -> None:
-        _check_options(block_columns, users_at_once)
-        self.table, self.users_at_once = table, users_at_once
+    def __init__(
+        self, table: PackedTable, block_columns: int | None = COLUMNS, users_at_once: int = 64, num_threads: int = 1
+    ) -> None:
+        _check_options(block_columns, users_at_once, num_threads)
+        self.table, self.users_at_once, self.num_threads = table, users_at_once, num_threads
         self.user_ids, self.item_ids = table.ids()
         edges = table.pairs("graph")
         self._seen = [pairs for pairs in (edges, table.pairs("history")) if pairs is not None]
@@ -63,16 +68,18 @@ class PackedRecommender:
         self._scorer = _scorer(table, self._popularity, graph, block_columns)
 
     @classmethod
-    def load(cls, path: str | Path, block_columns: int | None = 8, users_at_once: int = 256) -> PackedRecommender:
+    def load(
+        cls, path: str | Path, block_columns: int | None = COLUMNS, users_at_once: int = 64, num_threads: int = 1
+    ) -> PackedRecommender:
         """Open a packed table: see the class's arguments.
 
         Raises:
             ValueError: If it is not a sound packed table, or an argument is out of range.
         """
-        _check_options(block_columns, users_at_once)
+        _check_options(block_columns, users_at_once, num_threads)
         table = PackedTable.load(path)
         with sound(Path(path)):
-            return cls(table, block_columns, users_at_once)
+            return cls(table, block_columns, users_at_once, num_threads)
 
     def recommend(
         self, user_ids: Sequence[Any] | npt.NDArray[Any], k: int = 20, exclude_seen: bool = True
@@ -97,9 +104,17 @@ class PackedRecommender:
         scores = np.full((len(rows), k), -np.inf, np.float32)
         known = rows != UNKNOWN
         places = np.flatnonzero(known)
-        for start in range(0, len(places), self.users_at_once):
-            block = places[start : start + self.users_at_once]
-            items[block], scores[block] = self._rank(rows[block], k, exclude_seen)
+
+        def rank(start: int) -> None:
+            """Rank every so many blocks of users, in the same memory."""
+            buffer = self._buffer(len(places))
+            for first in range(start, len(places), self.users_at_once * self.num_threads):
+                block = places[first : first + self.users_at_once]
+                items[block], scores[block] = self._rank(rows[block], k, exclude_seen, buffer[: len(block)])
+
+        starts = range(0, min(len(places), self.users_at_once * self.num_threads), self.users_at_once)
+        with ThreadPoolExecutor(self.num_threads) as pool:
+            list(pool.map(rank, starts))
         if not known.all():
             popular, counts = top_k(self._popularity.astype(np.float32)[None], k)
             items[~known], scores[~known] = popular, counts
@@ -114,12 +129,18 @@ class PackedRecommender:
         Returns:
             ``(b, num_items)`` float32, items in the order of the ids.
         """
-        return self._scorer.scores(users)[:, self._scorer.item_place]
+        scores = self._buffer(len(users), len(users))
+        self._scorer.scores(users, scores)
+        return scores[:, self._scorer.item_place]
+
+    def _buffer(self, num_users: int, at_most: int | None = None) -> FloatArray:
+        """Room for the scores of a block of users."""
+        return np.empty((min(num_users, at_most or self.users_at_once), self.table.num_items), np.float32)
 
     def _rank(
-        self, users: npt.NDArray[np.int64], k: int, exclude_seen: bool
+        self, users: npt.NDArray[np.int64], k: int, exclude_seen: bool, scores: FloatArray
     ) -> tuple[npt.NDArray[np.int64], FloatArray]:
-        scores = self._scorer.scores(users)
+        self._scorer.scores(users, scores)
         if exclude_seen:
             for positions, seen in self._seen_by(users):
                 scores[positions, self._scorer.item_place[seen]] = -np.inf
@@ -131,9 +152,11 @@ class PackedRecommender:
             yield pairs.of(users)
 
 
-def _check_options(block_columns: int | None, users_at_once: int) -> None:
-    if users_at_once < 1 or (block_columns is not None and block_columns < 1):
-        raise ValueError(f"users_at_once and block_columns must be at least 1, got {users_at_once} and {block_columns}")
+def _check_options(block_columns: int | None, users_at_once: int, num_threads: int) -> None:
+    options = {"block_columns": block_columns, "users_at_once": users_at_once, "num_threads": num_threads}
+    for name, value in options.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 def _scorer(

@@ -12,8 +12,10 @@ from bet_lightning.serving.graph import Graph
 from bet_lightning.serving.packed_table import PackedTable
 from bet_lightning.serving.rows import FloatArray
 
+COLUMNS = 8  # that propagate at a time
 Rows = npt.NDArray[np.int64]
 _TINY = float(np.finfo(np.float32).tiny)
+_ALONE = 1 << 18  # multiplications of a product that OpenBLAS does not wake its threads for, who cost more than they do
 _USERS_A_PRODUCT = 16  # where a product is added to scores: what it takes beside them
 _ITEMS_A_TOWER = 1024  # items a block of NeuMF's hidden units, times users
 _USERS_A_TOWER = 4
@@ -31,14 +33,13 @@ class Scorer(ABC):
     item_place: npt.NDArray[np.int32]
 
     @abstractmethod
-    def scores(self, users: Rows) -> FloatArray:
+    def scores(self, users: Rows, out: FloatArray) -> None:
         """Score all items for some users.
 
         Args:
             users: ``(b,)`` row numbers.
-
-        Returns:
-            ``(b, num_items)`` float32 in the order of ``item_order``, to be overwritten.
+            out: ``(b, num_items)`` float32, overwritten: scores in the order of ``item_order``. To be used again: fresh
+                memory would cost more than what is written into it.
         """
 
 
@@ -54,13 +55,13 @@ class ItemScale:
         self._powers = table.header["softmax"]
         self._popularity = np.maximum(popularity, 1).astype(np.float32)
 
-    def of(self, squared_norms: FloatArray, items: slice | npt.NDArray[np.int32] = slice(None)) -> FloatArray | None:
-        """Factors of items, from the squared norms of their vectors; None if all are one."""
+    def of(self, squared_norms: FloatArray) -> FloatArray | None:
+        """``(num_items,)`` factors of all items, from the squared norms of their vectors; None if all are one."""
         if self._powers is None:
             return None
         norms = np.maximum(np.sqrt(squared_norms), np.float32(_TINY))
         factors: FloatArray = norms ** np.float32(self._powers["norm_power"] - 1)
-        factors *= self._popularity[items] ** np.float32(self._powers["popularity_power"])
+        factors *= self._popularity ** np.float32(self._powers["popularity_power"])
         return factors
 
 
@@ -69,19 +70,25 @@ class MFScorer(Scorer):
 
     def __init__(self, table: PackedTable, scale: ItemScale) -> None:
         self._users, self._items = table.rows()
-        self._scale = scale
         self.item_order, self.item_place = self._items.order, self._items.place
+        norms = np.zeros(table.num_items, np.float32)
+        for places, values in self._items.groups():
+            norms[self.item_order[places]] = np.einsum("ij,ij->i", values, values)
+        factors = scale.of(norms)
+        self._factors = None if factors is None else factors[self.item_order, None]
 
-    def scores(self, users: Rows) -> FloatArray:
+    def scores(self, users: Rows, out: FloatArray) -> None:
         """Score all items for some users: see :meth:`Scorer.scores`."""
-        vectors = self._users.gather(users)
-        out = np.zeros((len(users), len(self._items)), np.float32)
+        vectors, done = self._users.gather(users), 0
         for places, values in self._items.groups():
             size = min(values.shape[1], vectors.shape[1])
-            factors = self._scale.of(np.einsum("ij,ij->i", values, values), self.item_order[places])
-            used = values[:, :size] if factors is None else values[:, :size] * factors[:, None]
-            np.matmul(vectors[:, :size], used.T, out=out[:, places])
-        return out
+            used = values[:, :size] if self._factors is None else values[:, :size] * self._factors[places]
+            at_once = max(1, _ALONE // max(1, size * len(users)))
+            for start in range(0, len(used), at_once):
+                rows = used[start : start + at_once]
+                np.matmul(vectors[:, :size], rows.T, out=out[:, places.start + start :][:, : len(rows)])
+            done = places.stop
+        out[:, done:] = 0
 
 
 class NeuMFScorer(Scorer):
@@ -106,13 +113,13 @@ class NeuMFScorer(Scorer):
         self._gmf_weight, self._mlp_weight = output[:size], output[size:]
         self._bias = table.dense("output.bias", 1)
 
-    def scores(self, users: Rows) -> FloatArray:
+    def scores(self, users: Rows, out: FloatArray) -> None:
         """Score all items for some users: see :meth:`Scorer.scores`."""
         gmf, mlp = (rows.gather(users) for rows in self._users)
         gmf = gmf * self._gmf_weight[: gmf.shape[1]]
         weight, bias = self._tower[0]
         user_half = mlp @ weight[:, : mlp.shape[1]].T + bias
-        out = np.full((len(users), len(self.item_order)), self._bias, np.float32)
+        out[:] = self._bias
         for places, values in self._items[0].groups():
             size = min(values.shape[1], gmf.shape[1])
             out[:, places] += gmf[:, :size] @ values[:, :size].T
@@ -125,7 +132,6 @@ class NeuMFScorer(Scorer):
             done = places.stop
         if done < out.shape[1]:  # rows that have nothing in the second table
             self._add_tower(out[:, done:], user_half, np.zeros((1, len(weight)), np.float32))
-        return out
 
     def _add_tower(self, out: FloatArray, user_half: FloatArray, item_half: FloatArray) -> None:
         for start in range(0, len(out), _USERS_A_TOWER):
@@ -141,29 +147,29 @@ class _VectorScorer(Scorer):
     def __init__(self, num_items: int, scale: ItemScale) -> None:
         self.item_order = self.item_place = np.arange(num_items, dtype=np.int32)
         self._scale = scale
-        self._squared_norms: FloatArray | None = None
+        self._factors: FloatArray | None = None
+        self._has_factors = False  # until all columns have been seen once
 
     @abstractmethod
     def blocks(self) -> Iterator[tuple[FloatArray, FloatArray]]:
         """Final vectors of users ``(c, num_users)`` and items ``(c, num_items)``, some columns at a time."""
 
-    def scores(self, users: Rows) -> FloatArray:
+    def scores(self, users: Rows, out: FloatArray) -> None:
         """Score all items for some users: see :meth:`Scorer.scores`."""
-        out = np.zeros((len(users), len(self.item_order)), np.float32)
         norms = np.zeros(len(self.item_order), np.float32)
-        for of_users, of_items in self.blocks():
+        for index, (of_users, of_items) in enumerate(self.blocks()):
             chosen = of_users[:, users].T
-            for start in range(0, len(users), _USERS_A_PRODUCT):
+            if not index:
+                np.matmul(chosen, of_items, out=out)
+            for start in range(0, len(users) if index else 0, _USERS_A_PRODUCT):
                 some = slice(start, start + _USERS_A_PRODUCT)
                 out[some] += chosen[some] @ of_items
-            if self._squared_norms is None:
+            if not self._has_factors:
                 norms += np.einsum("ij,ij->j", of_items, of_items)
-        if self._squared_norms is None:
-            self._squared_norms = norms
-        factors = self._scale.of(self._squared_norms)
-        if factors is not None:
-            out *= factors
-        return out
+        if not self._has_factors:
+            self._factors, self._has_factors = self._scale.of(norms), True
+        if self._factors is not None:
+            out *= self._factors
 
 
 class LightGCNScorer(_VectorScorer):
@@ -173,7 +179,7 @@ class LightGCNScorer(_VectorScorer):
         table: The table.
         scale: What scores are multiplied by.
         graph: Training interactions.
-        block_columns: Columns of a block; None propagates all once and keeps them.
+        block_columns: Columns of a block; None keeps all once they are propagated.
     """
 
     def __init__(self, table: PackedTable, scale: ItemScale, graph: Graph, block_columns: int | None) -> None:
@@ -182,16 +188,23 @@ class LightGCNScorer(_VectorScorer):
         self._num_layers = int(table.header["backbone"]["num_layers"])
         self._graph = graph
         self._width = max(1, self._users.width, self._items.width)
-        self._block_columns = block_columns
-        self._kept = self._propagate(0, self._width) if block_columns is None else None
+        self._block_columns = block_columns or COLUMNS
+        self._kept = None if block_columns else self._propagate_all()
 
     def blocks(self) -> Iterator[tuple[FloatArray, FloatArray]]:
         """Final vectors: see :meth:`_VectorScorer.blocks`."""
-        if self._block_columns is None:
-            yield self._kept  # type: ignore[misc]
+        if self._kept:
+            yield self._kept
             return
         for start in range(0, self._width, self._block_columns):
             yield self._propagate(start, min(start + self._block_columns, self._width))
+
+    def _propagate_all(self) -> tuple[FloatArray, FloatArray]:
+        users, items = (np.empty((self._width, len(rows)), np.float32) for rows in (self._users, self._items))
+        for start in range(0, self._width, self._block_columns):
+            columns = slice(start, min(start + self._block_columns, self._width))
+            users[columns], items[columns] = self._propagate(columns.start, columns.stop)
+        return users, items
 
     def _propagate(self, start: int, stop: int) -> tuple[FloatArray, FloatArray]:
         users, items = self._users.columns(start, stop), self._items.columns(start, stop)

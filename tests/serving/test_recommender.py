@@ -48,7 +48,7 @@ def test_lists_are_the_models(name: str, ids: str, pack: Callable[..., Packed]) 
     known = data.train.union(data.valid).union(data.test)
     wanted = torch.from_numpy(expected_scores(packed))
     scores, items = top_k_items(wanted, torch.from_numpy(known.rows()), torch.from_numpy(known.indices), 10)
-    found = PackedRecommender.load(packed.folder, users_at_once=7).recommend(data.user_ids[::-1], 10)
+    found = PackedRecommender.load(packed.folder, users_at_once=7, num_threads=2).recommend(data.user_ids[::-1], 10)
     np.testing.assert_allclose(found.scores, scores.numpy()[::-1], atol=1e-6, rtol=1e-5)
     assert found.known.all()
     if name != "NGCF":  # in which items without size and of the same neighbours have the same scores
@@ -108,7 +108,7 @@ def test_k_out_of_range(k: int, pack: Callable[..., Packed]) -> None:
 
 
 def test_arguments_out_of_range(pack: Callable[..., Packed]) -> None:
-    with pytest.raises(ValueError, match="block_columns must be at least 1, got 256 and 0"):
+    with pytest.raises(ValueError, match="block_columns must be at least 1, got 0"):
         PackedRecommender.load(pack("LightGCN").folder, block_columns=0)
 
 
