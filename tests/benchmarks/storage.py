@@ -87,7 +87,8 @@ def main(args: Sequence[str] | None = None) -> dict[str, Any]:
             shown = ", ".join(f"{name} {value:.6f}" for name, value in metrics.items())
             print(f"epoch {epoch + 1} {storage}: {seconds:.1f} s, {shown}", flush=True)
     result["equal"] = result["epochs"]["masked"] == result["epochs"]["packed"]
-    print(f"metrics are {'equal' if result['equal'] else 'not equal'} in all digits")
+    if options.epochs:
+        print(f"metrics are {'equal' if result['equal'] else 'not equal'} in all digits")
     works = {storage: step_of(training, bench, options.batch_size) for storage, training in trainings.items()}
     for training in trainings.values():
         training.module.train()
