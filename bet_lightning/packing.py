@@ -15,6 +15,8 @@ from torch import Tensor
 from bet_lightning.backbones import Backbone
 from bet_lightning.budget import VALUE_BYTES, Dtype, packed_bytes
 from bet_lightning.data import DataSplit
+from bet_lightning.embedding.masked import size_dtype
+from bet_lightning.embedding.prefixes import pack
 from bet_lightning.serving.graph import pack_pairs
 from bet_lightning.serving.ids import pack_ids, smallest_dtype
 from bet_lightning.serving.packed_table import HEADER, TENSORS, VERSION, PackedTable, finite, header_text
@@ -54,9 +56,7 @@ def pack_tensors(network: Backbone, data: DataSplit, dtype: Dtype, history: bool
     tensors: dict[str, Tensor] = {}
     for index in range(len(network.tables)):
         table = network.table(index)
-        kept = torch.arange(network.max_size) < table.sizes.cpu()[order].unsqueeze(1)
-        weight = table().detach().cpu()[order]
-        tensors |= _pack_values(index, weight, kept, dtype)
+        tensors |= _pack_values(index, table().detach().cpu()[order], table.sizes.cpu()[order], dtype)
     for name, value in network.state_dict().items():
         if not name.startswith("tables."):
             tensors[f"dense.{name}"] = value.detach().cpu().contiguous()
@@ -98,7 +98,8 @@ def describe(network: Backbone, data: DataSplit, cap: int, dtype: Dtype) -> dict
     }
 
 
-def _pack_values(index: int, weight: Tensor, kept: Tensor, dtype: Dtype) -> dict[str, Tensor]:
+def _pack_values(index: int, weight: Tensor, sizes: Tensor, dtype: Dtype) -> dict[str, Tensor]:
+    """Values, and scales of int8, of one table, whose rows are in the order of the file."""
     if not weight.isfinite().all():
         raise ValueError("a table with values that are no numbers cannot be packed")
     if dtype == "int8":
@@ -106,8 +107,8 @@ def _pack_values(index: int, weight: Tensor, kept: Tensor, dtype: Dtype) -> dict
         scales = (largest / 127).half()
         scales = torch.where(scales.float() * 127 < largest, scales.nextafter(torch.full_like(scales, 65504)), scales)
         steps = weight / scales.float().clamp(min=torch.finfo(torch.float32).tiny).unsqueeze(1)
-        return {f"values.{index}": steps.round().clamp(-127, 127).char()[kept], f"scales.{index}": scales}
-    values = weight[kept].to(_TORCH_DTYPES[dtype])
+        return {f"values.{index}": pack(steps.round().clamp(-127, 127).char(), sizes), f"scales.{index}": scales}
+    values = pack(weight, sizes).to(_TORCH_DTYPES[dtype])
     if not values.isfinite().all():
         raise ValueError(f"dtype {dtype} cannot hold values up to {float(weight.abs().max()):.3g}: take bf16 or fp32")
     return {f"values.{index}": values}
@@ -199,7 +200,7 @@ def read_weights(table: PackedTable) -> dict[str, Tensor]:
                 weight[first + rows.order[places], : values.shape[1]] = values
         state[f"tables.{index}.weight"] = torch.from_numpy(weight)
         sizes = torch.from_numpy(table.table_sizes(index))
-        state[f"tables.{index}.sizes"] = sizes.to(torch.uint8 if size <= 255 else torch.int16)
+        state[f"tables.{index}.sizes"] = sizes.to(size_dtype(size))
     for name, array in table.arrays.items():
         if name.startswith("dense."):
             state[name.removeprefix("dense.")] = torch.from_numpy(np.array(array))

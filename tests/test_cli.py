@@ -110,6 +110,35 @@ def test_spectral_searches_resume_anywhere(tmp_path: Path) -> None:
         assert comparable(tmp_path / f"cut{epochs}") == comparable(tmp_path / "whole")
 
 
+def test_packed_runs_resume_in_retraining_and_serve_other_budgets(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"family": "spectral", "probe_epochs": 0, "num_iterations": 2, "num_retrain": 1}
+    settings |= {"retrain_init": "both", "max_epochs": 3, "rivals": [], "storage": "packed"}
+    whole = tmp_path / "whole"
+    main(["fit", "--config", str(write_config(tmp_path, "whole", **settings))])
+
+    def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
+        state = torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+        return {key.removeprefix("backbone.tables.0."): value for key, value in state.items()}
+
+    for epochs in (4, 6):  # within fresh retraining, and before the first epoch of warm retraining
+        config, folder = str(write_config(tmp_path, f"cut{epochs}", **settings)), tmp_path / f"cut{epochs}"
+        main(["fit", "--config", config, "--trainer.max_epochs", str(epochs)])
+        assert weights(folder, "last")["values"].shape == (CAP,)
+        last = str(folder / "checkpoints" / "last.ckpt")
+        main(["validate", "--config", config, "--ckpt_path", last])
+        main(["fit", "--config", config, "--ckpt_path", last])
+        assert comparable(folder) == comparable(whole)
+        for name in ("full", "best", "bet_fresh", "bet_warm"):
+            states = weights(folder, name), weights(whole, name)
+            assert all(value.equal(states[1][key]) for key, value in states[0].items())
+    weights_after = weights(whole, "best")
+    main(["fit", "--config", str(tmp_path / "whole.yaml"), "--ckpt_path", str(whole / "checkpoints" / "last.ckpt")])
+    assert weights(whole, "best")["weight"].equal(weights_after["weight"])  # finished: nothing is left to do
+    main(["export", "--config", str(whole / "config.yaml"), "--budget.keep_ratio", "0.5", "--fine_tune", "1"])
+    full, bet = read_summary(whole / "exports")["results"]
+    assert (bet["params"], bet["epochs"], full["epochs"]) == (840, 1, 0)
+
+
 def test_sigterm_between_untrained_probes_leaves_a_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,10 +10,14 @@ from torch import Tensor, nn
 
 from bet_lightning.backbones.graph import Edges
 from bet_lightning.embedding.masked import MaskedEmbedding, check_sizes
+from bet_lightning.embedding.packed import PackedEmbedding
 
 
 class Backbone(nn.Module, ABC):
-    """Recommender over masked embedding tables; a table has one row per user, then one row per item.
+    """Recommender over embedding tables of one size a row; a table has one row per user, then one row per item.
+
+    Tables are masked, until :meth:`pack` leaves no more of them than their sizes. Packed ones are trained and ranked by
+    like masked ones; what changes sizes, basis or whole rows refuses them with a ValueError.
 
     Args:
         edges: Unique training interactions; they fix the numbers of users and items.
@@ -26,7 +30,7 @@ class Backbone(nn.Module, ABC):
         refit_powers: Powers of popularity, in order, by which a row's error may count among its side's when :meth:`cut`
             makes up for what it cuts: which is best depends on the data. None for backbones that cannot.
         refit_power: ``()`` float32 the one in force, in checkpoints; only where there are some.
-        tables: The masked tables, all of one shape.
+        tables: The tables, all of one shape, and all masked or all packed.
         frequency: ``(num_rows,)`` float32, training interactions of each row.
 
     Raises:
@@ -52,9 +56,37 @@ class Backbone(nn.Module, ABC):
         frequency = torch.cat([torch.bincount(rows, minlength=count) for rows, count in sides])
         self.register_buffer("frequency", frequency.float(), persistent=False)
 
-    def table(self, index: int = 0) -> MaskedEmbedding:
+    def table(self, index: int = 0) -> MaskedEmbedding | PackedEmbedding:
         """Return one of the tables."""
-        return cast(MaskedEmbedding, self.tables[index])
+        return cast(MaskedEmbedding | PackedEmbedding, self.tables[index])
+
+    def masked_table(self, index: int = 0) -> MaskedEmbedding:
+        """Return one of the tables for what needs all of its columns.
+
+        Raises:
+            ValueError: If it is packed.
+        """
+        table = self.table(index)
+        if isinstance(table, PackedEmbedding):
+            raise ValueError("the tables are packed: unpack() them before their sizes, basis or whole rows are changed")
+        return table
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the tables hold no more than their sizes."""
+        return isinstance(self.table(), PackedEmbedding)
+
+    def pack(self) -> None:
+        """Replace masked tables by packed ones: new parameters, which an optimiser is yet to be given."""
+        for index, table in enumerate(self.tables):
+            if isinstance(table, MaskedEmbedding):
+                self.tables[index] = PackedEmbedding.from_masked(table)
+
+    def unpack(self) -> None:
+        """Replace packed tables by masked ones, zero outside their masks: new parameters likewise."""
+        for index, table in enumerate(self.tables):
+            if isinstance(table, PackedEmbedding):
+                self.tables[index] = table.to_masked()
 
     @property
     def row_width(self) -> int:
@@ -80,14 +112,14 @@ class Backbone(nn.Module, ABC):
             sizes: ``(num_rows,)`` integers in ``0..row_width``.
 
         Raises:
-            ValueError: If the shape, the dtype or a value of ``sizes`` is wrong.
+            ValueError: If the shape, the dtype or a value of ``sizes`` is wrong, or the tables are packed.
         """
         check_sizes(sizes, self.num_rows, self.row_width)
         num_tables = len(self.tables)
         # int64 first: adding to uint8 sizes could wrap around.
         wide = sizes.long()
         for index in range(num_tables):
-            self.table(index).set_sizes((wide + num_tables - 1 - index) // num_tables)
+            self.masked_table(index).set_sizes((wide + num_tables - 1 - index) // num_tables)
 
     def cut(self, sizes: Tensor, steps: int) -> None:
         """Set the sizes of full tables and make up for what is cut off, where a backbone can.
@@ -97,7 +129,8 @@ class Backbone(nn.Module, ABC):
             steps: Steps towards the best that the kept parameters can do; 0 leaves them as they are.
 
         Raises:
-            ValueError: If the shape, the dtype or a value of ``sizes`` is wrong, or a row is cut already.
+            ValueError: If the shape, the dtype or a value of ``sizes`` is wrong, a row is cut already or the tables are
+                packed.
         """
         self.check_full()
         self.set_sizes(sizes)
@@ -121,7 +154,7 @@ class Backbone(nn.Module, ABC):
         Rows count as often as they have interactions, whatever their length.
 
         Raises:
-            ValueError: If a row has less than its full size.
+            ValueError: If a row has less than its full size or the tables are packed.
         """
 
     @abstractmethod
@@ -156,6 +189,9 @@ class Backbone(nn.Module, ABC):
         Args:
             generator: Source of all randomness (default: the global CPU generator). The same state gives the
                 same parameters, whatever device the module is on.
+
+        Raises:
+            ValueError: If the tables are packed.
         """
 
     @abstractmethod

@@ -56,7 +56,7 @@ class DotProductBackbone(Backbone):
         """
         self.check_full()
         final = self.propagate(self.ego())
-        self.table().weight.copy_(rotate(self.table().weight, principal_axes(final, self.frequency)))
+        self.masked_table().weight.copy_(rotate(self.masked_table().weight, principal_axes(final, self.frequency)))
 
     @torch.no_grad()
     def energy(self) -> Tensor:

@@ -48,7 +48,7 @@ class LightGCN(DotProductBackbone):
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the table from N(0, init_std²)."""
-        fill_normal(self.table().weight, self.init_std, generator)
+        fill_normal(self.masked_table().weight, self.init_std, generator)
 
     def ego(self) -> Tensor:
         """Return the masked table up to the largest size: columns propagate independently."""
@@ -64,10 +64,10 @@ class LightGCN(DotProductBackbone):
 
         A row of few parameters is rebuilt by neighbours that have more.
         """
-        full = self.table().weight.clone()
+        full = self.masked_table().weight.clone()
         super().cut(sizes, steps)
         if steps:
-            self.table().weight.copy_(self._pursuit(full).fit(self.table().sizes, full, steps))
+            self.masked_table().weight.copy_(self._pursuit(full).fit(self.table().sizes, full, steps))
 
     @torch.no_grad()
     def gains(self, cap: int, min_size: int, refit_steps: int) -> Tensor:
@@ -75,7 +75,7 @@ class LightGCN(DotProductBackbone):
         if not refit_steps:
             return super().gains(cap, min_size, refit_steps)
         self.check_full()
-        return self._pursuit(self.table().weight).gains(cap, min_size)
+        return self._pursuit(self.masked_table().weight).gains(cap, min_size)
 
     def _pursuit(self, full: Tensor) -> TablePursuit:
         powers = self.frequency.clamp(min=1) ** self.refit_power

@@ -81,7 +81,7 @@ class NeuMF(Backbone):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the tables from N(0, init_std²), the layers' weights by Xavier's rule; biases are zero."""
         for index in range(len(self.tables)):
-            fill_normal(self.table(index).weight, self.init_std, generator)
+            fill_normal(self.masked_table(index).weight, self.init_std, generator)
         for layer in (*self.tower, self.output):
             fill_linear(cast(nn.Linear, layer), generator)
 
@@ -136,7 +136,7 @@ class NeuMF(Backbone):
         The first layer takes the rotations back, so each side has its own.
         """
         self.check_full()
-        gmf, mlp = self.table(0).weight, self.table(1).weight
+        gmf, mlp = self.masked_table(0).weight, self.masked_table(1).weight
         output, first = self.output.weight, cast(nn.Linear, self.tower[0]).weight
         order = (self.frequency @ self.energy()[:, ::2]).argsort(descending=True, stable=True)
         gmf.copy_(gmf[:, order])
@@ -155,14 +155,14 @@ class NeuMF(Backbone):
         if len(self.tower) == 1:
             first = first * mlp_weight.unsqueeze(1)
         factors = first.square().sum(0).chunk(2)
-        sides = zip(self._sides(self.table(1).weight), factors, strict=True)
+        sides = zip(self._sides(self.masked_table(1).weight), factors, strict=True)
         mlp = torch.cat([side.square() * factor for side, factor in sides])
         energy = torch.stack([self._gmf_energy(), mlp], dim=2).flatten(1)
         return energy / energy.sum(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
 
     def _gmf_energy(self) -> Tensor:
         """``(num_rows, max_size)`` squares of the GMF rows, times the mean square that they meet on the other side."""
-        users, items = self._sides(self.table(0).weight.square())
+        users, items = self._sides(self.masked_table(0).weight.square())
         weight = self._output_weights()[0].square()
         return torch.cat([users * items.mean(0), items * users.mean(0)]) * weight
 

@@ -65,7 +65,7 @@ class NGCF(DotProductBackbone):
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the table and the layers' weights by Xavier's rule; biases are zero."""
-        fill_xavier(self.table().weight, generator)
+        fill_xavier(self.masked_table().weight, generator)
         for layer in (*self.sum_layers, *self.product_layers):
             fill_linear(cast(nn.Linear, layer), generator)
 
@@ -98,7 +98,7 @@ class NGCF(DotProductBackbone):
         """Sort the table's columns by their energy: the element-wise product allows no other change of basis."""
         self.check_full()
         order = (self.frequency @ self.energy()).argsort(descending=True, stable=True)
-        for layer in (self.table(), self.sum_layers[0], self.product_layers[0]):
+        for layer in (self.masked_table(), self.sum_layers[0], self.product_layers[0]):
             weight = cast(Tensor, layer.weight)
             weight.copy_(weight[:, order])
 

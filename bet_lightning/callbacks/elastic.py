@@ -33,9 +33,9 @@ class ElasticPretraining(pl.Callback):
             network.set_sizes(elastic_sizes(*shape, self.share, seed=search.seed, step=trainer.global_step))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Validate the sizes that are trained."""
+        """Validate all of each row while the full table is trained."""
         search = _search(trainer)
-        if search.plan:
+        if search.plan and search.plan.trial.phase == "pretrain":
             recommender(pl_module).network.set_sizes(search.plan.trial.sizes)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -47,19 +48,33 @@ def _no_wait(loop: object) -> None:
 def prepare_ranks(trainer: pl.Trainer) -> None:
     """Fit what Lightning does between ranks to a search.
 
-    Graph and sizes are not broadcast before every step: they are the same on all ranks, or meant to differ. A SIGTERM
-    only leaves a note: Lightning's handler would wait for a broadcast in the middle of whatever else ranks exchange.
+    A SIGTERM only leaves a note: Lightning's handler would wait for a broadcast in the middle of whatever else ranks
+    exchange.
     """
     if trainer.world_size == 1:
         return
-    if isinstance(trainer.strategy.model, DistributedDataParallel):
-        trainer.strategy.model.broadcast_buffers = False
+    _broadcast_no_buffers(trainer)
 
     def note(number: int, frame: object) -> None:  # the first rank tells the others at their next step
         trainer._signal_connector.received_sigterm = trainer.is_global_zero
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, note)
+
+
+def _broadcast_no_buffers(trainer: pl.Trainer) -> None:
+    """Leave graph and sizes as they are before a step: they are the same on all ranks, or meant to differ."""
+    if isinstance(trainer.strategy.model, DistributedDataParallel):
+        trainer.strategy.model.broadcast_buffers = False
+
+
+def wrap_again(trainer: pl.Trainer) -> None:
+    """Average the gradients of parameters, too, that are new since the module was wrapped; on all ranks at once."""
+    strategy = trainer.strategy
+    if isinstance(strategy, DDPStrategy):
+        strategy.model = strategy.lightning_module
+        strategy.configure_ddp()
+        _broadcast_no_buffers(trainer)
 
 
 def any_rank(trainer: pl.Trainer, condition: bool) -> bool:

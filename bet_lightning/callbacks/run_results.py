@@ -14,7 +14,7 @@ from bet_lightning.backbones import Backbone
 from bet_lightning.baselines import write_sizes
 from bet_lightning.callbacks.rounds import any_rank
 from bet_lightning.data import DataSplit
-from bet_lightning.report import define_axes
+from bet_lightning.report import define_axes, print_results, report_run
 from bet_lightning.results import Summary, new_result, write_actions, write_json, write_popularity
 from bet_lightning.search import BET, PopularityProfile, TrainingPlan, Trial
 
@@ -52,16 +52,17 @@ def begin_run(
         write_popularity(Path(trainer.default_root_dir), users, items)
 
 
-def check_same_run(state: Mapping[str, Any], data: DataSplit, caps: Sequence[int]) -> None:
+def check_same_run(state: Mapping[str, Any], data: DataSplit, caps: Sequence[int], storage: str) -> None:
     """Refuse to go on with a run under other conditions.
 
     Args:
         state: What the checkpoint has of its run.
         data: The split data.
         caps: The budgets in parameters.
+        storage: What retrained tables are held in.
 
     Raises:
-        ValueError: If the form of the state, data or budgets are others.
+        ValueError: If the form of the state, data, budgets or storage are others.
     """
     if state.get("format") != FORMAT:
         raise ValueError("--ckpt_path: a run of another version of bet_lightning, which this one cannot go on with")
@@ -71,6 +72,27 @@ def check_same_run(state: Mapping[str, Any], data: DataSplit, caps: Sequence[int
         raise ValueError(f"--ckpt_path: a run with budgets of {before} parameters, not {list(caps)}")
     if summary["dataset"]["hash"] != data.hash:
         raise ValueError(f"--ckpt_path: a run on other data or another split, hash {summary['dataset']['hash']}")
+    if (held := state.get("storage", "masked")) != storage:  # optimiser states are of its shapes
+        raise ValueError(f"--ckpt_path: a run with TableSearch.storage {held}, not {storage}")
+
+
+def take_round(trainer: pl.Trainer, summary: Summary, plan: TrainingPlan, backbone: Backbone) -> None:
+    """Have the plan learn from a finished round, and write what it gave.
+
+    Args:
+        trainer: Its model has the backbone.
+        summary: Content of ``summary.json``; changed.
+        plan: The plan.
+        backbone: What was trained; its tables are masked afterwards, with the best weights of a training.
+    """
+    for place, trial in enumerate(plan.round):
+        if not trial.is_probe:
+            backbone.unpack()  # checkpoints of results hold masked tables
+            backbone.load_state_dict(trial.best_weights)
+            keep_result(trainer, summary, plan, trial, backbone)
+        plan.take(place)
+        if trial.is_probe:
+            report_probe(trainer, summary, plan, trial.phase)
 
 
 def keep_result(trainer: pl.Trainer, summary: Summary, plan: TrainingPlan, trial: Trial, backbone: Backbone) -> None:
@@ -125,6 +147,20 @@ def report_probe(trainer: pl.Trainer, summary: Summary, plan: TrainingPlan, phas
     shown = ("iteration", "fitness", "predicted_fitness", "user_share", "seconds")
     metrics = {f"probe/{key}": plan.records[-1][key] for key in shown}
     log_metrics(trainer, metrics | {"probe/best_fitness": plan.best_fitness})
+
+
+def end_run(trainer: pl.Trainer, summary: Summary) -> None:
+    """Print the table with validation metrics, draw the plots, and say how to test.
+
+    Args:
+        trainer: Its loggers get the plots.
+        summary: Content of ``summary.json``.
+    """
+    folder = Path(trainer.default_root_dir)
+    if summary["results"] and trainer.is_global_zero:
+        report_run(folder, trainer.loggers)
+        print_results(summary, "valid")
+        log.info("test metrics: python -m bet_lightning test --config %s", folder / "config.yaml")
 
 
 def save_between(trainer: pl.Trainer, saved: float) -> float:

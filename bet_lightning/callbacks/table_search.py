@@ -1,11 +1,9 @@
 """BET as a Lightning callback: it decides, between epochs, what the next epochs are for."""
 
-import logging
 import os
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -27,19 +25,18 @@ from bet_lightning.callbacks.settings import (
 )
 from bet_lightning.callbacks.trials import (
     Starts,
+    Storage,
     begin_trial,
     dataset_of,
     evaluate_share,
     recommender,
     record_epoch,
+    set_up_training,
     validate_untrained,
 )
 from bet_lightning.modules import LRSchedule, RecommenderModule
-from bet_lightning.report import print_results, report_run
 from bet_lightning.results import Summary, new_summary
 from bet_lightning.search import BET, Realization, RetrainInit, RetrainParallel, Selection, TrainingPlan
-
-log = logging.getLogger(__name__)
 
 Basis = Literal["principal", "trained"]
 
@@ -83,6 +80,8 @@ class TableSearch(pl.Callback):
             (``warm``), or ``both``, of which the better on validation is the result.
         retrain_parallel: What several devices share in retraining: the ``data`` of one action after another, or the
             ``actions``. Probes are always shared by action.
+        storage: What retrained tables are held in: full and ``masked``, or ``packed``, where values, gradients and
+            optimiser state take no more than the budget. Both train alike; results are saved masked.
         max_epochs: Epochs at most of pretraining and of each retraining; 0 only cuts a ``pretrained`` table.
         eval_every_n_epochs: Epochs between validations in pretraining and retraining.
         patience: Validations without a gain that end them.
@@ -116,6 +115,7 @@ class TableSearch(pl.Callback):
         num_retrain: int = 5,
         retrain_init: RetrainInit = "fresh",
         retrain_parallel: RetrainParallel = "data",
+        storage: Storage = "masked",
         max_epochs: int = 500,
         eval_every_n_epochs: int = 1,
         patience: int = 5,
@@ -130,6 +130,7 @@ class TableSearch(pl.Callback):
         self.budgets, self.min_size = [budget] if isinstance(budget, Budget) else list(budget), min_size
         self.probe_schedule, self.probe_user_share = probe_schedule, probe_user_share
         self.basis, self.pretrained, self.refit_steps = basis, pretrained, settings["refit_steps"]
+        self.storage: Storage = storage
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.plan_settings = {name: settings[name] for name in PLAN_SETTINGS} | {"rules_only": rule is not None}
         self.search_settings = {name: settings[name] for name in SEARCH_SETTINGS}
@@ -164,10 +165,9 @@ class TableSearch(pl.Callback):
         if self.min_size == 0 and not backbone.rebuilds_rows:
             raise ValueError(f"TableSearch.min_size 0 needs a graph backbone, got {type(backbone).__name__}")
         self.caps = resolve_caps(self.budgets, backbone, self.min_size)
-        self.dtypes = {cap: budget.dtype for cap, budget in zip(self.caps, self.budgets, strict=True)}
         self.search_settings |= {"caps": list(self.caps), "width": width, "min_size": self.min_size}
-        self.folder = Path(trainer.default_root_dir)
-        self.starts = Starts({"fresh": module.schedule, "warm": self.probe_schedule}, self.refit_steps, self.seed)
+        schedules = {"fresh": module.schedule, "warm": self.probe_schedule}
+        self.starts = Starts(schedules, self.refit_steps, self.seed, self.storage)
         ranks = {"rank": trainer.global_rank, "world_size": trainer.world_size}
         if trainer.datamodule.train_on_valid:  # type: ignore[attr-defined]  # the best epoch by it would mean nothing
             self.plan_settings["eval_every_n_epochs"] = max(1, self.plan_settings["max_epochs"])
@@ -175,13 +175,14 @@ class TableSearch(pl.Callback):
             data, self.rules, caps=self.caps, width=width, min_size=self.min_size, settings=self.plan_settings | ranks
         )
         if self._restored:
-            run_results.check_same_run(self._restored, data, list(self.caps))
+            run_results.check_same_run(self._restored, data, list(self.caps), self.storage)
             state, self.summary, self._gains = (self._restored[name] for name in ("plan", "summary", "gains"))
             search = new_search(data, self._gains, **self.search_settings) if state["search"] else None
             self._anew = self.plan.load_state_dict(state, search)
-            module.schedule = self.starts.schedules[self.plan.trial.start]
+            set_up_training(trainer, module, self.plan, self.starts)
             return
-        self.summary = new_summary(backbone, data, self.dtypes, self.min_size, self.seed)
+        dtypes = {cap: budget.dtype for cap, budget in zip(self.caps, self.budgets, strict=True)}
+        self.summary = new_summary(backbone, data, dtypes, self.min_size, self.seed)
         trained = (BET, *(rule.name for rule in self.rules))
         names = [f"{name}{suffix}" for suffix in self.caps.values() for name in trained]
         run_results.begin_run(trainer, self.plan.training_names(names), *profiles(data))
@@ -241,10 +242,7 @@ class TableSearch(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the table with validation metrics, draw the plots, and say how to test."""
-        if self.summary["results"] and trainer.is_global_zero:
-            report_run(self.folder, trainer.loggers)
-            print_results(self.summary, "valid")
-            log.info("test metrics: python -m bet_lightning test --config %s", self.folder / "config.yaml")
+        run_results.end_run(trainer, self.summary)
 
     def _finish_round(self, trainer: pl.Trainer, module: RecommenderModule) -> None:
         """Once the trainings of all ranks are over, keep what they gave and begin the next."""
@@ -255,13 +253,7 @@ class TableSearch(pl.Callback):
             self._begin_search(trainer, module)
         if not plan.is_shared:
             exchange(trainer, plan, module.metrics.names)
-        for place, trial in enumerate(plan.round):
-            if not trial.is_probe:
-                module.network.load_state_dict(trial.best_weights)
-                run_results.keep_result(trainer, self.summary, plan, trial, module.network)
-            plan.take(place)
-            if trial.is_probe:
-                run_results.report_probe(trainer, self.summary, plan, trial.phase)
+        run_results.take_round(trainer, self.summary, plan, module.network)
         if plan.advance() is None:
             trainer.should_stop = True
         else:
@@ -293,7 +285,7 @@ class TableSearch(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Plan, summary and gains, as tensors and plain values."""
-        state = {"format": run_results.FORMAT, "summary": self.summary, "gains": self._gains}
+        state = {"format": run_results.FORMAT, "summary": self.summary, "gains": self._gains, "storage": self.storage}
         return state | {"plan": self.plan.state_dict()} if self.plan else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

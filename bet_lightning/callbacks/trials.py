@@ -3,16 +3,18 @@
 import math
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pytorch_lightning as pl
 import torch
 
-from bet_lightning.callbacks.rounds import any_rank
+from bet_lightning.callbacks.rounds import any_rank, wrap_again
 from bet_lightning.callbacks.run_results import log_validation
 from bet_lightning.data import DataSplit
 from bet_lightning.modules import LRSchedule, RecommenderModule
 from bet_lightning.search import TrainingPlan
+
+Storage = Literal["masked", "packed"]
 
 
 class Starts(NamedTuple):
@@ -22,11 +24,13 @@ class Starts(NamedTuple):
         schedules: Learning rates by start.
         refit_steps: Steps that a masked pre-trained table takes to make up for what is cut.
         seed: Seed of fresh weights.
+        storage: What retrained tables are held in.
     """
 
     schedules: Mapping[str, LRSchedule]
     refit_steps: int
     seed: int
+    storage: Storage
 
 
 def begin_trial(trainer: pl.Trainer, module: RecommenderModule, plan: TrainingPlan, starts: Starts) -> None:
@@ -39,15 +43,32 @@ def begin_trial(trainer: pl.Trainer, module: RecommenderModule, plan: TrainingPl
         starts: What the trial starts with.
     """
     begin, trial = time.monotonic(), plan.trial
+    module.network.unpack()
     if trial.start == "warm":
         module.network.load_state_dict(plan.pretrained)
         module.set_sizes(trial.sizes, trial.cap, starts.refit_steps)
     else:
         module.network.reset_parameters(torch.Generator().manual_seed(starts.seed))
         module.set_sizes(trial.sizes, trial.cap)
-    module.schedule = starts.schedules[trial.start]
-    trainer.strategy.setup_optimizers(trainer)
+    set_up_training(trainer, module, plan, starts)
     trial.seconds = time.monotonic() - begin
+
+
+def set_up_training(trainer: pl.Trainer, module: RecommenderModule, plan: TrainingPlan, starts: Starts) -> None:
+    """Give the module, which has a trial's weights and sizes, their storage, the learning rate and a fresh optimiser.
+
+    Args:
+        trainer: Its strategy sets the optimiser up.
+        module: What is trained; its tables are masked.
+        plan: Its trial begins, or goes on once the optimiser's state is restored.
+        starts: What the trial starts with.
+    """
+    if starts.storage == "packed" and plan.trial.phase == "retrain":
+        module.network.pack()
+        if plan.is_shared:
+            wrap_again(trainer)
+    module.schedule = starts.schedules[plan.trial.start]
+    trainer.strategy.setup_optimizers(trainer)
 
 
 def check_loss(trainer: pl.Trainer, plan: TrainingPlan) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from bet_lightning.embedding.prefixes import unpack
 
 
 class MaskedEmbedding(nn.Module):
@@ -15,6 +20,8 @@ class MaskedEmbedding(nn.Module):
     BET (arXiv 2310.14884) Sec. 3.1. The mask is never stored: it is rebuilt from one small integer a row, so changing
     the sizes adds no parameter and leaves the weight as it is. Masked entries read as zero and get an exactly zero
     gradient.
+
+    A ``state_dict`` of a :class:`PackedEmbedding` loads too; masked entries become zero.
 
     The weight starts at zero; a backbone's ``reset_parameters`` fills it.
 
@@ -36,12 +43,10 @@ class MaskedEmbedding(nn.Module):
         super().__init__()
         if num_rows < 1:
             raise ValueError(f"num_rows must be at least 1, got {num_rows}")
-        if not 1 <= max_size <= torch.iinfo(torch.int16).max:
-            raise ValueError(f"max_size must be in 1..{torch.iinfo(torch.int16).max}, got {max_size}")
+        dtype = size_dtype(max_size)
         self.num_rows = num_rows
         self.max_size = max_size
         self.weight = nn.Parameter(torch.zeros(num_rows, max_size))
-        dtype = torch.uint8 if max_size <= torch.iinfo(torch.uint8).max else torch.int16
         self.register_buffer("sizes", torch.full((num_rows,), max_size, dtype=dtype))
 
     @property
@@ -98,9 +103,45 @@ class MaskedEmbedding(nn.Module):
         # Filled, not multiplied: a masked entry is zero even where the full table holds inf or nan.
         return values.masked_fill(columns >= sizes.unsqueeze(-1), 0.0)
 
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: Mapping[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Take the state of a packed table too."""
+        values, sizes = (state_dict.get(f"{prefix}{name}") for name in ("values", "sizes"))
+        if values is not None and sizes is not None:
+            try:
+                check_sizes(sizes, self.num_rows, self.max_size)
+                if values.shape != (total := int(sizes.sum(dtype=torch.int64)),):
+                    raise ValueError(f"values must have shape ({total},), got {tuple(values.shape)}")
+            except ValueError as error:
+                error_msgs.append(f"size mismatch for {prefix}values: {error}")
+                return
+            state_dict[f"{prefix}weight"] = unpack(state_dict.pop(f"{prefix}values"), sizes, self.max_size)
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
     def extra_repr(self) -> str:
         """Show the shape and the number of parameters in use."""
         return f"{self.num_rows}, max_size={self.max_size}, used={self.num_used}"
+
+
+def size_dtype(max_size: int) -> torch.dtype:
+    """Smallest dtype of sizes up to ``max_size``: uint8 or int16.
+
+    Raises:
+        ValueError: If ``max_size`` is out of range.
+    """
+    if not 1 <= max_size <= torch.iinfo(torch.int16).max:
+        raise ValueError(f"max_size must be in 1..{torch.iinfo(torch.int16).max}, got {max_size}")
+    return torch.uint8 if max_size <= torch.iinfo(torch.uint8).max else torch.int16
 
 
 def check_sizes(sizes: Tensor, num_rows: int, largest: int) -> None:

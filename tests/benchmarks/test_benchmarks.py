@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import __main__ as benchmarks
-from tests.benchmarks import convergence, growth, probes
+from tests.benchmarks import convergence, growth, probes, storage
 from tests.benchmarks.measure import paired
 
 DATA_DIR = os.environ.get("BET_DATA_DIR", "")
@@ -50,6 +50,19 @@ def test_the_study_of_convergence_runs() -> None:
     found = convergence.main(["--data", "lastfm", "--data-dir", DATA_DIR, "--max-size", "16", *epochs])
     assert 0 < found["ours_epochs"] <= 2 and found["paper_epochs"] == 1
     assert found["ratio"] > 0
+
+
+@needs_data
+@pytest.mark.parametrize("backbone", ["LightGCN", "NGCF"])
+def test_the_study_of_storage_runs(backbone: str) -> None:
+    arguments = ["--data", "lastfm", "--data-dir", DATA_DIR, "--backbone", backbone, "--max-size", "16"]
+    found = storage.main([*arguments, "--epochs", "1", "--steps", "1"])
+    assert found["epochs"]["packed"][0] == pytest.approx(found["epochs"]["masked"][0], rel=1e-3)
+    masked, packed = found["bytes"]["masked"], found["bytes"]["packed"]
+    if backbone == "LightGCN":  # has no parameters beside the table
+        assert packed["parameters"] == packed["gradients"] == masked["parameters"] // 10 // 4 * 4
+    assert packed["parameters"] < masked["parameters"] and packed["optimizer"] < masked["optimizer"]
+    assert 0 < found["memory_ratio"] < 0.5 and found["time_ratio"] > 0
 
 
 def test_the_study_of_growth_runs() -> None:

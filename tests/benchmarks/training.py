@@ -45,9 +45,16 @@ class Training:
         }
         self.start(None)
 
-    def start(self, weights: Mapping[str, Tensor] | None, sizes: Tensor | None = None, refit_steps: int = 0) -> None:
+    def start(
+        self,
+        weights: Mapping[str, Tensor] | None,
+        sizes: Tensor | None = None,
+        refit_steps: int = 0,
+        packed: bool = False,
+    ) -> None:
         """Begin a training from a full table, or from the initial one of seed 0, with the sizes of all rows."""
         network = self.module.network
+        network.unpack()
         if weights is None:
             network.reset_parameters(torch.Generator().manual_seed(0))
             if sizes is not None:
@@ -56,6 +63,8 @@ class Training:
             network.load_state_dict(weights)
             if sizes is not None:
                 network.cut(sizes, refit_steps)
+        if packed:
+            network.pack()
         self.optimizer = torch.optim.Adam(network.parameters(), lr=1.0, fused=True)
         self.epoch, self.steps = 0, itertools.count()
 

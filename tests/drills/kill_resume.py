@@ -90,20 +90,22 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.drills.kill_resume", description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--storage", choices=("masked", "packed"), default="masked")
     parser.add_argument("--after", type=float, help="share of the undisturbed run's time, instead of random moments")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args(args)
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        config = write_config(folder, "undisturbed", **SETTINGS)
+        settings = {**SETTINGS, "storage": options.storage}
+        config = write_config(folder, "undisturbed", **settings)
         began = training_begins(process := fit(config, options.devices), config)
         finish(process, config)
         length = time.monotonic() - began
         undisturbed = remains(folder / "undisturbed")
         print(f"undisturbed: {length:.1f} s of training, {len(undisturbed['actions'])} probes", flush=True)
         for kill in range(options.kills):
-            config = write_config(folder, f"kill{kill}", **SETTINGS)
+            config = write_config(folder, f"kill{kill}", **settings)
             moment = length * (chance.random() if options.after is None else options.after)
             process = fit(config, options.devices)
             training_begins(process, config)
