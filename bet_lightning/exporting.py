@@ -58,7 +58,7 @@ def pack_checkpoint(
     summary = read_summary(folder) if (folder / "summary.json").is_file() else {"results": [], "budgets": []}
     result = _find_result(summary, folder, checkpoint)
     cap = int(result.get("budget", network.num_used))
-    dtypes: dict[int, Dtype] = {budget["params"]: budget["dtype"] for budget in summary["budgets"]}
+    dtypes: dict[int, Dtype] = {each["params"]: each.get("dtype", "fp32") for each in summary["budgets"]}
     dtype = dtype or dtypes.get(cap, "fp32")
     tensors = pack_tensors(network, data, dtype, history)
     counts = byte_counts(tensors)

@@ -166,6 +166,7 @@ def write_table(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Ten
         described = {"bytes": (partial / TENSORS).stat().st_size, "sha256": checksum}
         whole = {**finite(header), "version": VERSION, "tensors": described}
         (partial / HEADER).write_text(header_text(whole), "utf-8")
+        (partial / TENSORS).chmod((partial / HEADER).stat().st_mode)  # the library lets nobody else read it
         if path.exists():
             path.rename(old)
         partial.rename(path)

@@ -106,6 +106,8 @@ def test_a_table_replaces_a_table_and_nothing_else(pack: Callable[..., Packed], 
     header = describe(packed.network, packed.data, 10**6, "bf16") | {"softmax": None, "has_history": True}
     write_table(packed.folder, header, pack_tensors(packed.network, packed.data, "bf16"))
     assert PackedTable.load(packed.folder).dtype == "bf16"
+    modes = {(packed.folder / name).stat().st_mode for name in (HEADER, TENSORS)}
+    assert len(modes) == 1
     assert {path.name for path in tmp_path.iterdir()} == {"table"}
     (packed.folder / "thesis.tex").write_text("ten years")
     with pytest.raises(ValueError, match=f"--output {packed.folder}: holds something else"):

@@ -18,7 +18,7 @@ from bet_lightning.report import define_axes, print_results, report_run
 from bet_lightning.results import Summary, new_result, write_actions, write_json, write_popularity
 from bet_lightning.search import BET, PopularityProfile, TrainingPlan, Trial
 
-FORMAT = 2  # of what a checkpoint has of a run: to be raised when that changes
+FORMAT = 3  # of what a checkpoint has of a run: to be raised when that changes
 _SECONDS_BETWEEN = 60.0  # saves while probes need no epochs
 log = logging.getLogger(__name__)
 

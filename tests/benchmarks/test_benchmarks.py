@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from bet_lightning import cli
+from bet_lightning.results import read_summary
 from tests.benchmarks import __main__ as benchmarks
-from tests.benchmarks import convergence, growth, probes, storage
+from tests.benchmarks import convergence, growth, probes, round_trip, serving, storage
 from tests.benchmarks.measure import paired
+from tests.conftest import write_config
 
 DATA_DIR = os.environ.get("BET_DATA_DIR", "")
 needs_data = pytest.mark.skipif(
@@ -74,3 +77,31 @@ def test_growth_is_fitted() -> None:
     shapes = ((10, 100), (10, 400), (50, 200), (50, 900))
     points = [{"rows": n, "interactions": e, "seconds": 5 + 2.0 * n + 0.5 * e} for n, e in shapes]
     assert growth.fit(points) == pytest.approx((5, 2.0, 0.5))
+
+
+def test_the_comparison_of_servings_runs(tmp_path: Path) -> None:
+    run, table = tmp_path / "run", tmp_path / "table"
+    cli.main(["fit", "--config", str(write_config(tmp_path, "run", num_iterations=1, num_retrain=1, rivals=[]))])
+    config = ["--config", str(run / "config.yaml")]
+    cli.main(["test", *config])
+    cli.main(["export", *config, "--output", str(table)])
+    cli.main(["predict", *config, "--predictions.path", str(tmp_path / "lists.parquet")])
+    rows = serving.main(["--table", str(table), "--rounds", "1", "--threads", "1", "--users-at-once", "50"])
+    assert [row["contestant"] for row in rows] == ["packed", "kept", "dense", "nothing"]
+    assert rows[0]["checksum"] == pytest.approx(rows[2]["checksum"], rel=1e-5)
+    assert all(row["peak_mb"] > 0 for row in rows)
+
+
+@needs_data
+def test_the_round_trip_is_compared(tmp_path: Path) -> None:
+    run, table, lists = tmp_path / "run", tmp_path / "table", tmp_path / "lists.parquet"
+    config = write_config(tmp_path, "run", "MF", num_iterations=1, num_retrain=1, rivals=[], max_epochs=1)
+    cli.main(["fit", "--config", str(config), "--data.init_args.name", "lastfm", "--data.init_args.data_dir", DATA_DIR])
+    saved = ["--config", str(run / "config.yaml")]
+    cli.main(["test", *saved])
+    cli.main(["export", *saved, "--output", str(table)])
+    cli.main(["predict", *saved, "--predictions.path", str(lists)])
+    found = round_trip.main(["--table", str(table), "--data-dir", DATA_DIR, "--lists", str(lists)])
+    result = next(result for result in read_summary(run)["results"] if result["name"] == "bet")
+    assert {name: found[name] for name in result["test"]} == pytest.approx(result["test"], abs=1e-4)
+    assert found["largest_score_difference"] < 1e-6 and found["lists_that_differ"] <= 2
