@@ -99,6 +99,19 @@ def test_runs_are_reproducible_and_resume_anywhere(finished_run: Path, tmp_path:
         assert comparable(tmp_path / f"cut{epochs}") == comparable(finished_run)
 
 
+def test_dropout_resumes_too(tmp_path: Path) -> None:
+    main(["fit", "--config", str(write_config(tmp_path, "whole", "NGCF", num_iterations=2, num_retrain=1, rivals=[]))])
+    for epochs in (1, 5):  # within pretraining and retraining
+        config = write_config(tmp_path, f"cut{epochs}", "NGCF", num_iterations=2, num_retrain=1, rivals=[])
+        main(["fit", "--config", str(config), "--trainer.max_epochs", str(epochs)])
+        main(["fit", "--config", str(config), "--ckpt_path", "last"])
+        weights = [
+            torch.load(tmp_path / name / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+            for name in ("whole", f"cut{epochs}")
+        ]
+        assert all(value.equal(weights[1][name]) for name, value in weights[0].items())
+
+
 def test_spectral_searches_resume_anywhere(tmp_path: Path) -> None:
     settings = {"family": "spectral", "probe_epochs": 0, "num_tuned": 2, "num_retrain": 1, "retrain_init": "both"}
     main(["fit", "--config", str(write_config(tmp_path, "whole", **settings))])

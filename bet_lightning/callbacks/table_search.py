@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 
 from bet_lightning.baselines import SizeRule, UniformSizes
@@ -209,8 +210,10 @@ class TableSearch(pl.Callback):
             self._finish_round(trainer, module)
             self._saved = run_results.save_between(trainer, self._saved)
         trial = plan.trial
-        # every trial sees the same triplets in the same order, so that only its sizes set it apart from the others
-        trainer.train_dataloader.sampler.set_epoch(self.seed * 100_003 + trial.epoch)  # type: ignore[union-attr]
+        # every trial sees the same triplets and drops the same entries, so that only its sizes set it apart from others
+        seed = self.seed * 100_003 + trial.epoch
+        trainer.train_dataloader.sampler.set_epoch(seed)  # type: ignore[union-attr]
+        torch.manual_seed(seed)
         trainer.val_dataloaders.share = self.probe_user_share if trial.is_probe else 1.0  # type: ignore[union-attr]
         # a rank that is done trains on, in step with the others, and is not validated
         trainer.check_val_every_n_epoch = 1 if trial.validates_next and not trial.finished else sys.maxsize
