@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bet_lightning.serving.ids import smallest_dtype
 from bet_lightning.serving.rows import FloatArray
 
-_EDGES_AT_ONCE = 1 << 17  # gathered at a time
+_EDGES_AT_ONCE = 1 << 16  # gathered at a time
 
 
 class Neighbours:

@@ -44,14 +44,15 @@ class PackedRecommender:
             vectors instead, which is faster and as large as a dense table.
         users_at_once: Users scored at a time: their scores of all items are held. LightGCN propagates anew for each
             such block unless it keeps all, and is the faster the larger it is.
-        num_threads: Blocks of users ranked at a time.
+        num_threads: Blocks of users ranked at a time. Products are small: the threads of numpy's own would rather wait
+            for each other (``OPENBLAS_NUM_THREADS=1`` has one of them).
 
     Raises:
         ValueError: If an argument is out of range, or there is no way to score with the table's backbone.
     """
 
     def __init__(
-        self, table: PackedTable, block_columns: int | None = COLUMNS, users_at_once: int = 64, num_threads: int = 1
+        self, table: PackedTable, block_columns: int | None = COLUMNS, users_at_once: int = 32, num_threads: int = 1
     ) -> None:
         _check_options(block_columns, users_at_once, num_threads)
         self.table, self.users_at_once, self.num_threads = table, users_at_once, num_threads
@@ -69,7 +70,7 @@ class PackedRecommender:
 
     @classmethod
     def load(
-        cls, path: str | Path, block_columns: int | None = COLUMNS, users_at_once: int = 64, num_threads: int = 1
+        cls, path: str | Path, block_columns: int | None = COLUMNS, users_at_once: int = 32, num_threads: int = 1
     ) -> PackedRecommender:
         """Open a packed table: see the class's arguments.
 

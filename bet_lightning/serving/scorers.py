@@ -12,11 +12,10 @@ from bet_lightning.serving.graph import Graph
 from bet_lightning.serving.packed_table import PackedTable
 from bet_lightning.serving.rows import FloatArray
 
-COLUMNS = 8  # that propagate at a time
+COLUMNS = 4  # that propagate at a time
 Rows = npt.NDArray[np.int64]
 _TINY = float(np.finfo(np.float32).tiny)
-_ALONE = 1 << 18  # multiplications of a product that OpenBLAS does not wake its threads for, who cost more than they do
-_USERS_A_PRODUCT = 16  # where a product is added to scores: what it takes beside them
+_USERS_A_PRODUCT = 8  # where a product is added to scores: what it takes beside them
 _ITEMS_A_TOWER = 1024  # items a block of NeuMF's hidden units, times users
 _USERS_A_TOWER = 4
 
@@ -66,27 +65,29 @@ class ItemScale:
 
 
 class MFScorer(Scorer):
-    """Matrix factorisation: a product a group of items of one size, as wide as they are."""
+    """Matrix factorisation: a product a group of items of one size, as wide as they are.
+
+    Items' values are views of the file where it has what they are multiplied with, else held as float32.
+    """
 
     def __init__(self, table: PackedTable, scale: ItemScale) -> None:
-        self._users, self._items = table.rows()
-        self.item_order, self.item_place = self._items.order, self._items.place
+        self._users, items = table.rows()
+        self.item_order, self.item_place = items.order, items.place
         norms = np.zeros(table.num_items, np.float32)
-        for places, values in self._items.groups():
+        for places, values in items.groups():
             norms[self.item_order[places]] = np.einsum("ij,ij->i", values, values)
         factors = scale.of(norms)
-        self._factors = None if factors is None else factors[self.item_order, None]
+        self._groups = []
+        for places, values in items.groups():
+            used = values[:, : self._users.width]
+            scaled = used if factors is None else used * factors[self.item_order[places], None]
+            self._groups.append((places, scaled.T))
 
     def scores(self, users: Rows, out: FloatArray) -> None:
         """Score all items for some users: see :meth:`Scorer.scores`."""
         vectors, done = self._users.gather(users), 0
-        for places, values in self._items.groups():
-            size = min(values.shape[1], vectors.shape[1])
-            used = values[:, :size] if self._factors is None else values[:, :size] * self._factors[places]
-            at_once = max(1, _ALONE // max(1, size * len(users)))
-            for start in range(0, len(used), at_once):
-                rows = used[start : start + at_once]
-                np.matmul(vectors[:, :size], rows.T, out=out[:, places.start + start :][:, : len(rows)])
+        for places, values in self._groups:
+            np.matmul(vectors[:, : len(values)], values, out=out[:, places])
             done = places.stop
         out[:, done:] = 0
 

@@ -52,7 +52,8 @@ def map_tensors(path: Path) -> dict[str, Stored]:
     if not isinstance(header, dict):
         raise ValueError("not a safetensors file")
     header.pop("__metadata__", None)
-    content = np.memmap(path, dtype=np.uint8, mode="r", offset=8 + length, shape=(size - 8 - length,))
+    # as a plain array: slices of a memmap take several times as long
+    content = np.asarray(np.memmap(path, np.uint8, mode="r", offset=8 + length, shape=(size - 8 - length,)))
     end, found = 0, {}
     for name, entry in sorted(header.items(), key=lambda item: _offsets(item[1])):
         dtype, shape, (first, last) = entry.get("dtype"), _shape(entry), _offsets(entry)

@@ -11,10 +11,10 @@ _BLOCK = 64  # columns of which only the largest counts at first
 
 
 def top_k(scores: FloatArray, k: int) -> tuple[npt.NDArray[np.int64], FloatArray]:
-    """The k best columns of each row, best first.
+    """The k best columns of each row, best first; of equal ones the first column first.
 
-    The k best lie in the k blocks of columns whose largest scores are the largest: one pass over the scores finds these
-    blocks, and only they are sorted.
+    The k-th largest of the largest scores of blocks of columns is a bound that k scores reach: two passes over the
+    scores leave hardly more than these to be sorted.
 
     Args:
         scores: ``(b, n)``.
@@ -25,21 +25,15 @@ def top_k(scores: FloatArray, k: int) -> tuple[npt.NDArray[np.int64], FloatArray
     """
     num_rows, num_cols = scores.shape
     num_blocks = num_cols // _BLOCK
-    if num_blocks <= 2 * k:
-        return _sort(np.broadcast_to(np.arange(num_cols), scores.shape), scores, k)
-    whole = num_blocks * _BLOCK
-    largest = scores[:, :whole].reshape(num_rows, _BLOCK, num_blocks).max(axis=1)
-    blocks = np.argpartition(largest, num_blocks - k, axis=1)[:, num_blocks - k :]
-    members = (blocks[:, :, None] + num_blocks * np.arange(_BLOCK)).reshape(num_rows, -1)
-    rest = np.broadcast_to(np.arange(whole, num_cols), (num_rows, num_cols - whole))
-    columns = np.concatenate([members, rest], axis=1)
-    return _sort(columns, np.take_along_axis(scores, columns, axis=1), k)
-
-
-def _sort(columns: npt.NDArray[np.int64], scores: FloatArray, k: int) -> tuple[npt.NDArray[np.int64], FloatArray]:
-    """The k best of some columns with their scores, best first; of equal ones the first column first."""
-    if k < scores.shape[1]:
-        best = np.argpartition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k :]
-        columns, scores = np.take_along_axis(columns, best, axis=1), np.take_along_axis(scores, best, axis=1)
-    order = np.lexsort((columns, -scores), axis=1)
-    return np.take_along_axis(columns, order, axis=1), np.take_along_axis(scores, order, axis=1)
+    if num_blocks < k:
+        bound = np.partition(scores, num_cols - k, axis=1)[:, num_cols - k]
+    else:
+        whole = scores[:, : num_blocks * _BLOCK].reshape(num_rows, _BLOCK, num_blocks)
+        bound = np.partition(whole.max(axis=1), num_blocks - k, axis=1)[:, num_blocks - k]
+    found = np.flatnonzero(scores >= bound[:, None])
+    rows, columns = np.divmod(found, num_cols)
+    values = scores[rows, columns]
+    order = np.lexsort((columns, -values, rows))
+    firsts = np.searchsorted(rows, np.arange(num_rows))
+    best = order[firsts[:, None] + np.arange(k)]
+    return columns[best], values[best]

@@ -2,7 +2,8 @@
 
 Every contestant recommends to all users of the table in a process of its own, in turns; what it needed is its process's
 largest resident memory. The dense scorer has the table with all d_max columns in float32, which for LightGCN it
-propagates once with the packed one's graph; masking and top-k are the same for all.
+propagates once with the packed one's graph; masking and top-k are the same for all, but for ``argpartition``, which is
+the dense one with numpy's own.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bet_lightning.serving import PackedRecommender, PackedTable
+from bet_lightning.serving import recommender as recommender_module
 from bet_lightning.serving.graph import Graph
 from bet_lightning.serving.rows import FloatArray
 from bet_lightning.serving.scorers import COLUMNS, ItemScale, Scorer
@@ -64,6 +66,14 @@ def propagate(table: PackedTable, users: FloatArray, items: FloatArray) -> tuple
     return of_users / np.float32(layers + 1), of_items / np.float32(layers + 1)
 
 
+def argpartition(scores: FloatArray, k: int) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """The k best columns of each row with numpy's own means."""
+    best = np.argpartition(scores, -k, axis=1)[:, -k:]
+    values = np.take_along_axis(scores, best, axis=1)
+    order = np.argsort(-values, axis=1)
+    return np.take_along_axis(best, order, axis=1), np.take_along_axis(values, order, axis=1)
+
+
 def peak_mb() -> float:
     """Largest resident memory of this process in MB."""
     status = Path("/proc/self/status").read_text()
@@ -73,16 +83,18 @@ def peak_mb() -> float:
 
 
 def measure(
-    contestant: str, table: Path, users_at_once: int, num_threads: int, num_users: int | None
+    contestant: str, table: Path, block_columns: int, users_at_once: int, num_threads: int, num_users: int | None
 ) -> dict[str, float]:
     """Recommend to users, then score them again without ranking."""
     if contestant == NOTHING:
         return {"peak_mb": peak_mb()}
     begin = time.perf_counter()
-    columns = None if contestant == "kept" else COLUMNS
+    columns = None if contestant == "kept" else block_columns
     recommender = PackedRecommender.load(table, columns, users_at_once, num_threads)
-    if contestant == "dense":
+    if contestant in ("dense", "argpartition"):
         recommender._scorer = DenseScorer(recommender.table, recommender._popularity)
+    if contestant == "argpartition":
+        recommender_module.top_k = argpartition
     loaded = time.perf_counter()
     count = min(num_users or recommender.table.num_users, recommender.table.num_users)
     lists = recommender.recommend(recommender.user_ids.take(np.arange(count)), 20)
@@ -107,22 +119,25 @@ def main(args: Sequence[str] | None = None) -> list[dict[str, Any]]:
     parser.add_argument("--table", type=Path, required=True, help="folder of a packed table of MF or LightGCN")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--users-at-once", type=int, default=64)
+    parser.add_argument("--block-columns", type=int, default=COLUMNS)
+    parser.add_argument("--users-at-once", type=int, default=32)
     parser.add_argument("--num-users", type=int, help="the first so many (default: all)")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     options = parser.parse_args(args)
     if options.contestant:
-        found = measure(options.contestant, options.table, options.users_at_once, options.threads, options.num_users)
+        settings = options.block_columns, options.users_at_once, options.threads, options.num_users
+        found = measure(options.contestant, options.table, *settings)
         print(json.dumps(found))
         return [found]
     header = PackedTable.load(options.table).header
     name = header["backbone"]["name"]
-    contestants = ["packed", *(["kept"] if name == "LightGCN" else []), "dense", NOTHING]
+    contestants = ["packed", *(["kept"] if name == "LightGCN" else []), "dense", "argpartition", NOTHING]
     # threads rank blocks of users; a product that wakes further ones would only wait for them
     threads = {variable: "1" for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     command = [sys.executable, "-m", "tests.benchmarks.serving", "--table", str(options.table)]
     command += ["--users-at-once", str(options.users_at_once), "--threads", str(options.threads)]
+    command += ["--block-columns", str(options.block_columns)]
     command += ["--num-users", str(options.num_users)] if options.num_users else []
     runs: dict[str, list[dict[str, float]]] = {contestant: [] for contestant in contestants}
     for _ in range(options.rounds):
