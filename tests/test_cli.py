@@ -288,36 +288,3 @@ def test_a_config_without_data_is_refused(tmp_path: Path, capsys: pytest.Capture
 
 def test_summary_is_json(finished_run: Path) -> None:
     assert json.loads((finished_run / "summary.json").read_text())["backbone"] == "LightGCN"
-
-
-def test_export_serves_other_budgets_of_a_finished_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = {"family": "spectral", "probe_epochs": 0, "retrain_init": "warm", "num_retrain": 1}
-    main(["fit", "--config", str(write_config(tmp_path, "run", **settings))])
-    config = str(tmp_path / "run" / "config.yaml")
-    main(["export", "--config", config, "--budget", '[{"keep_ratio": 0.2}, {"keep_ratio": 0.4}]', "--num_probes", "2"])
-    folder = tmp_path / "run" / "exports"
-    assert [result["name"] for result in read_summary(folder)["results"]] == ["full", "bet", "bet@0.4"]
-    assert [result["params"] for result in read_summary(folder)["results"]] == [1680, 336, 672]
-    main(["test", "--config", str(folder / "config.yaml")])
-    assert all(result["test"] for result in read_summary(folder)["results"])
-    main(["export", "--config", config, "--budget.keep_ratio", "0.5", "--fine_tune", "1"])
-    full, bet = read_summary(folder)["results"]
-    assert (bet["params"], bet["epochs"], full["epochs"]) == (840, 1, 0)
-    assert (tmp_path / "run" / "exports.1" / "summary.json").is_file()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "export needs --output, a folder for a packed table, or --budget"),
-        (["--budget.keep_ratio", "2"], "budget.keep_ratio must be in (0, 1], got 2"),
-        (["--budget.keep_ratio", "0.2", "--fine_tune", "-1"], "export needs fine_tune >= 0"),
-        (["--budget.keep_ratio", "0.2"], "last.ckpt: no such file; export needs a finished run"),
-    ],
-)
-def test_export_says_what_is_missing(
-    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(["export", "--config", str(write_config(tmp_path, "run")), *arguments])
-    assert message in capsys.readouterr().err
