@@ -12,6 +12,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from bet_lightning.packing import read_weights
 from bet_lightning.replacing import replacing
 from bet_lightning.serving import PackedTable
+from bet_lightning.serving.packed_table import HEADER
 
 UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 
@@ -64,9 +65,14 @@ def check_checkpoint(path: Path, *, resumes: bool) -> None:
         ValueError: If it is missing, broken, of something else, or has weights only where a training is to go on.
     """
     if path.is_dir():
-        PackedTable.load(path)
+        if not (path / HEADER).is_file():
+            raise ValueError(f"--ckpt_path {path}: a folder without a packed table; a checkpoint is a file")
         if resumes:
             raise ValueError(f"--ckpt_path {path}: a packed table; fit goes on from a run's last.ckpt")
+        try:
+            PackedTable.load(path)
+        except ValueError as error:
+            raise ValueError(f"--ckpt_path {error}") from None
         return
     if not path.is_file():
         raise ValueError(f"--ckpt_path {path}: no such file")

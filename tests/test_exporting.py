@@ -113,6 +113,9 @@ def test_wrong_input_is_one_line(run: Path, tmp_path: Path, capsys: pytest.Captu
     taken.mkdir()
     (taken / "notes.txt").write_text("")
     export(run, "--output", table)
+    altered = tmp_path / "altered"
+    shutil.copytree(table, altered)
+    (altered / "header.json").write_text((altered / "header.json").read_text().replace("bet", "BET"))
     for arguments, message in [
         (["export"], "export needs --output, a folder for a packed table, or --budget"),
         (["export", "--output", str(taken)], f"--output {taken}: holds something else than a packed table"),
@@ -124,7 +127,8 @@ def test_wrong_input_is_one_line(run: Path, tmp_path: Path, capsys: pytest.Captu
             "best.ckpt and --budget exclude each other",
         ),
         (["fit", "--ckpt_path", table], f"--ckpt_path {table}: a packed table; fit goes on from a run's last.ckpt"),
-        (["test", "--ckpt_path", str(taken)], f"{taken}: not a sound packed table ("),
+        (["test", "--ckpt_path", str(taken)], f"--ckpt_path {taken}: a folder without a packed table"),
+        (["test", "--ckpt_path", str(altered)], f"--ckpt_path {altered}: not a sound packed table (header.json was"),
         (["test", "--ckpt_path", table, "--data.init_args.seed", "9"], "the packed table is of other data or another"),
         (["predict", "--ckpt_path", table, "--model.init_args.backbone.init_args.max_size", "4"], "another backbone"),
         (["export", "--output", table, "--trainer.default_root_dir", str(taken)], "no finished run here"),

@@ -136,7 +136,7 @@ def save_older(path: Path, run: Path) -> None:
         (save_older, "another version of bet_lightning"),
         (lambda path, run: path.write_text("hello"), "broken, or not a checkpoint"),
         (lambda path, run: path.write_bytes(b""), "broken, or not a checkpoint"),
-        (lambda path, run: path.mkdir(), "no such file"),
+        (lambda path, run: path.mkdir(), "a folder without a packed table"),
     ],
 )
 def test_checkpoints(
