@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,8 @@ import numpy.typing as npt
 from bet_lightning.serving.ids import smallest_dtype
 from bet_lightning.serving.rows import FloatArray
 
-_EDGES_AT_ONCE = 1 << 16  # gathered at a time
+_EDGES_AT_ONCE = 1 << 15  # gathered at a time
+Pairs = npt.NDArray[np.complex64]
 
 
 class Neighbours:
@@ -22,21 +24,54 @@ class Neighbours:
         counts: ``(n,)`` neighbours of each row.
         index: ``(sum of counts,)`` them, row after row, sorted and unique within a row, of any unsigned dtype.
         num_cols: m.
-
-    Attributes:
-        starts: ``(n + 1,)`` where each row's begin.
     """
 
     def __init__(self, counts: npt.NDArray[Any], index: npt.NDArray[Any], num_cols: int) -> None:
         self.counts, self.index, self.num_cols = counts, index, num_cols
-        self.starts = np.zeros(len(counts) + 1, smallest_dtype(len(index)) if len(index) else np.uint8)
-        np.cumsum(counts, out=self.starts[1:])
+
+    @cached_property
+    def starts(self) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """``(n + 1,)`` where each row's begin."""
+        starts = np.zeros(len(self.counts) + 1, smallest_dtype(len(self.index)))
+        np.cumsum(self.counts, out=starts[1:])
+        return starts
 
     def transpose(self) -> Neighbours:
         """The same pairs from the other side."""
-        order = np.argsort(self.index, kind="stable")
-        rows = np.repeat(np.arange(len(self.counts), dtype=smallest_dtype(len(self.counts))), self.counts)
-        return Neighbours(np.bincount(self.index, minlength=self.num_cols), rows[order], len(self.counts))
+        # in blocks: what numpy needs on the way is eight bytes an edge
+        blocks = [slice(begin, begin + _EDGES_AT_ONCE) for begin in range(0, len(self.index), _EDGES_AT_ONCE)]
+        counts = np.zeros(self.num_cols, smallest_dtype(len(self.counts)))
+        for block in blocks:
+            counts += np.bincount(self.index[block], minlength=self.num_cols).astype(counts.dtype)
+        ends = np.cumsum(counts, dtype=np.int64) - counts  # of what each column has so far
+        index = np.empty(len(self.index), smallest_dtype(len(self.counts)))
+        for block in blocks:
+            order = np.argsort(self.index[block], kind="stable")
+            found, firsts, times = np.unique(self.index[block][order], return_index=True, return_counts=True)
+            places = np.arange(len(order)) + np.repeat(ends[found] - firsts, times)
+            index[places] = np.searchsorted(self.starts, block.start + order, side="right") - 1
+            ends[found] += times
+        return Neighbours(counts, index, len(self.counts))
+
+    def take(self, rows: npt.NDArray[np.integer[Any]]) -> Neighbours:
+        """Some rows, ``(b,)`` numbers, in their order."""
+        counts = self.counts[rows].astype(np.int64)
+        shifts = self.starts[rows].astype(np.int64) - (np.cumsum(counts) - counts)
+        return Neighbours(counts, self.index[np.arange(counts.sum()) + np.repeat(shifts, counts)], self.num_cols)
+
+    def among(self, kept: npt.NDArray[np.bool_]) -> Neighbours:
+        """Only neighbours that are kept, ``(m,)``."""
+        counts, index = np.zeros(len(self.counts), self.counts.dtype), []
+        for rows, starts, columns in self._blocks():
+            is_kept = kept[columns]
+            counts[rows] = np.add.reduceat(is_kept, starts, dtype=counts.dtype)
+            index.append(columns[is_kept])
+        return Neighbours(counts, np.concatenate([self.index[:0], *index]), self.num_cols)
+
+    def renumbered(self, columns: npt.NDArray[np.integer[Any]]) -> Neighbours:
+        """The same pairs where only these columns are left, ``(k,)`` sorted, which have all neighbours among them."""
+        index = np.searchsorted(columns, self.index).astype(self.index.dtype)
+        return Neighbours(self.counts, index, len(columns))
 
     def of(self, rows: npt.NDArray[np.integer[Any]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Neighbours of some rows.
@@ -47,61 +82,113 @@ class Neighbours:
         Returns:
             Two ``(e,)`` arrays: positions in ``rows``, and neighbours.
         """
-        starts, counts = self.starts[rows].astype(np.int64), self.counts[rows].astype(np.int64)
-        positions = np.repeat(np.arange(len(rows)), counts)
-        shifts = starts - (np.cumsum(counts) - counts)
-        return positions, self.index[np.arange(len(positions)) + shifts[positions]].astype(np.int64)
+        found = self.take(rows)
+        return np.repeat(np.arange(len(rows)), found.counts), found.index.astype(np.int64)
 
-    def sum(self, values: FloatArray) -> FloatArray:
+    def sum(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Sums over each row's neighbours.
 
         Args:
-            values: ``(c, m)`` float32, a value of each neighbour, c times.
+            values: ``(c, m)``, a value of each neighbour, c times.
 
         Returns:
-            ``(c, n)`` float32.
+            ``(c, n)`` of the same dtype.
         """
-        out = np.zeros((-(-len(values) // 2), len(self.counts)), np.complex64)
-        # two values as one complex number: numpy gathers and adds both at once, in less time than one of them
-        both = np.zeros((len(out), self.num_cols), np.complex64)
-        both.real = values[0::2]
-        both.imag[: len(values) // 2] = values[1::2]
-        filled = np.flatnonzero(self.counts)
-        starts = self.starts[filled].astype(np.int64)
-        cuts = np.append(np.searchsorted(starts, np.arange(0, len(self.index), _EDGES_AT_ONCE)), len(filled))
-        for first, last in itertools.pairwise(cuts.tolist()):
-            if first == last:  # the row before has more neighbours than that
-                continue
-            begin, end = starts[first], starts[last] if last < len(filled) else len(self.index)
-            index, rows = self.index[begin:end].astype(np.intp), filled[first:last]
-            for total, pair in zip(out, both, strict=True):
-                total[rows] = np.add.reduceat(pair[index], starts[first:last] - begin)
-        return _split(out)[: len(values)]
+        out = np.zeros((len(values), len(self.counts)), values.dtype)
+        for rows, starts, columns in self._blocks():
+            index = columns.astype(np.intp)
+            for total, each in zip(out, values, strict=True):
+                total[rows] = np.add.reduceat(each[index], starts)
+        return out
+
+    @cached_property
+    def _filled(self) -> tuple[npt.NDArray[np.int32], list[int], list[int]]:
+        """Rows that have neighbours, and where the blocks of them begin and end and where their neighbours do."""
+        filled = np.flatnonzero(self.counts).astype(np.int32)
+        ends = np.cumsum(self.counts[filled], dtype=np.int64)
+        cuts = np.searchsorted(ends, np.arange(0, len(self.index), _EDGES_AT_ONCE), side="right")
+        cuts = np.unique([*cuts, len(filled)])
+        return filled, cuts.tolist(), [int(ends[cut - 1]) if cut else 0 for cut in cuts]
+
+    def _blocks(self) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[Any]]]:
+        """Rows that have neighbours, some at a time, where theirs begin, and these."""
+        filled, cuts, edges = self._filled
+        for rows, (begin, end) in zip(itertools.pairwise(cuts), itertools.pairwise(edges), strict=True):
+            some = filled[slice(*rows)]
+            counts = self.counts[some]
+            yield some, np.cumsum(counts, dtype=np.int64) - counts, self.index[begin:end]
 
 
-def _split(pairs: npt.NDArray[np.complex64]) -> FloatArray:
-    """Real and imaginary parts in turns, ``(p, n)`` to ``(2 p, n)`` float32."""
-    return np.stack([pairs.real, pairs.imag], axis=1).reshape(2 * len(pairs), -1)
+def as_pairs(values: FloatArray) -> Pairs:
+    """Columns ``(c, n)`` two by two as complex numbers ``(ceil(c / 2), n)``.
+
+    numpy gathers and adds both at once, in less time than one of them.
+    """
+    pairs = np.zeros((-(-len(values) // 2), values.shape[1]), np.complex64)
+    pairs.real = values[0::2]
+    pairs.imag[: len(values) // 2] = values[1::2]
+    return pairs
+
+
+def from_pairs(pairs: Pairs, num_columns: int) -> FloatArray:
+    """What :func:`as_pairs` was given, of so many columns."""
+    return np.stack([pairs.real, pairs.imag], axis=1).reshape(2 * len(pairs), -1)[:num_columns]
+
+
+class Side(NamedTuple):
+    r"""Products with one half of :math:`\hat{A} = D^{-1/2} A D^{-1/2}` (LightGCN, arXiv 2002.02126, Eq. 8).
+
+    Attributes:
+        neighbours: Of ``(n, m)``.
+        scale: ``(n,)`` float32, the inverse roots of the rows' degrees.
+        other_scale: ``(m,)`` float32, those of the other side's.
+    """
+
+    neighbours: Neighbours
+    scale: FloatArray
+    other_scale: FloatArray
+
+    def product(self, values: npt.NDArray[Any], plus: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+        """The product with ``(c, m)``, float32 or complex64, plus ``(c, n)`` of the same dtype if given: ``(c, n)``."""
+        out = self.neighbours.sum(values * self.other_scale)
+        out *= self.scale
+        if plus is not None:
+            out += plus
+        return out
+
+    def take(self, rows: npt.NDArray[np.integer[Any]]) -> Side:
+        """The product's values of some rows only, ``(b,)`` numbers."""
+        return self._replace(neighbours=self.neighbours.take(rows), scale=self.scale[rows])
+
+    def renumbered(self, columns: npt.NDArray[np.integer[Any]]) -> Side:
+        """The product with values of some columns only, ``(k,)`` sorted, which have all neighbours among them."""
+        return self._replace(neighbours=self.neighbours.renumbered(columns), other_scale=self.other_scale[columns])
+
+    def among(self, kept: npt.NDArray[np.bool_]) -> Side:
+        """The product with values that are zero but for those kept, ``(m,)``."""
+        return self._replace(neighbours=self.neighbours.among(kept))
 
 
 class Graph:
-    r"""Products with :math:`\hat{A} = D^{-1/2} A D^{-1/2}` of users and items (LightGCN, arXiv 2002.02126, Eq. 8).
+    """The normalised graph of users and items.
 
     Args:
         items: Items of each user.
+
+    Attributes:
+        to_users: Products that take values of items to users.
+        to_items: Products that take values of users to items.
     """
 
     def __init__(self, items: Neighbours) -> None:
-        self.items, self.users = items, items.transpose()
-        self._user_scale, self._item_scale = (_inverse_root(side.counts) for side in (self.items, self.users))
+        users = items.transpose()
+        user_scale, item_scale = (_inverse_root(side.counts) for side in (items, users))
+        self.to_users, self.to_items = Side(items, user_scale, item_scale), Side(users, item_scale, user_scale)
 
     def product(self, users: FloatArray, items: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The product with vectors of users ``(c, num_users)`` and items ``(c, num_items)``: both sides of it."""
-        of_users = self.items.sum(items * self._item_scale)
-        of_items = self.users.sum(users * self._user_scale)
-        of_users *= self._user_scale
-        of_items *= self._item_scale
-        return of_users, of_items
+        of_users, of_items = self.to_users.product(as_pairs(items)), self.to_items.product(as_pairs(users))
+        return from_pairs(of_users, len(items)), from_pairs(of_items, len(users))
 
 
 def _inverse_root(counts: npt.NDArray[Any]) -> FloatArray:

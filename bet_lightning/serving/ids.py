@@ -96,7 +96,7 @@ def unpack_ids(name: str, arrays: Mapping[str, npt.NDArray[Any]], count: int) ->
         padded[np.arange(width) < lengths[:, None]] = letters
         ids: npt.NDArray[Any] = padded.view(f"S{width}").reshape(-1)
     else:
-        ids = np.asarray(arrays.get(name, np.arange(count)))
+        ids = np.asarray(arrays.get(name, np.arange(count, dtype=np.int32)))
     if len(ids) != count or not (ids[1:] > ids[:-1]).all():
         raise ValueError(f"{name} are not {count} sorted ids")
     return RawIds(ids)

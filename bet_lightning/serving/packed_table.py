@@ -87,7 +87,7 @@ class PackedTable:
         """Tables of the backbone."""
         return int(self.header["backbone"]["num_tables"])
 
-    @cached_property
+    @property
     def sizes(self) -> npt.NDArray[np.int64]:
         """``(num_users + num_items,)`` parameters of each row over all tables, users first."""
         num_rows = self.num_users + self.num_items

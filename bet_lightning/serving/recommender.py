@@ -13,9 +13,13 @@ import numpy.typing as npt
 from bet_lightning.serving.graph import Graph
 from bet_lightning.serving.ids import UNKNOWN
 from bet_lightning.serving.packed_table import PackedTable, sound
+from bet_lightning.serving.propagation import Propagation
 from bet_lightning.serving.rows import FloatArray
-from bet_lightning.serving.scorers import COLUMNS, ItemScale, LightGCNScorer, MFScorer, NeuMFScorer, NGCFScorer, Scorer
+from bet_lightning.serving.scorers import ItemScale, MFScorer, NeuMFScorer, Scorer
 from bet_lightning.serving.topk import top_k
+from bet_lightning.serving.vector_scorers import ColumnScorer, VectorScorer, kept_vectors, ngcf_vectors
+
+COLUMNS = 2  # of LightGCN's final vectors at a time: numpy adds two floats as one complex number
 
 
 class Recommendations(NamedTuple):
@@ -44,8 +48,9 @@ class PackedRecommender:
             vectors instead, which is faster and as large as a dense table.
         users_at_once: Users scored at a time: their scores of all items are held. LightGCN propagates anew for each
             such block unless it keeps all, and is the faster the larger it is.
-        num_threads: Blocks of users ranked at a time. Products are small: the threads of numpy's own would rather wait
-            for each other (``OPENBLAS_NUM_THREADS=1`` has one of them).
+        num_threads: Blocks of users ranked at a time, but for LightGCN's by blocks of columns, which take turns.
+            Products are small: the threads of numpy's own would rather wait for each other
+            (``OPENBLAS_NUM_THREADS=1`` has one).
 
     Raises:
         ValueError: If an argument is out of range, or there is no way to score with the table's backbone.
@@ -62,10 +67,10 @@ class PackedRecommender:
         popularity = table.arrays.get("popularity")
         graph = Graph(edges) if edges is not None else None
         if graph is not None:
-            popularity = graph.users.counts
+            popularity = graph.to_items.neighbours.counts
         if popularity is None:
             raise ValueError("there is neither a graph nor popularity")
-        self._popularity: npt.NDArray[np.int64] = popularity.astype(np.int64)
+        self._popularity = popularity
         self._scorer = _scorer(table, self._popularity, graph, block_columns)
 
     @classmethod
@@ -105,17 +110,21 @@ class PackedRecommender:
         scores = np.full((len(rows), k), -np.inf, np.float32)
         known = rows != UNKNOWN
         places = np.flatnonzero(known)
+        num_threads = 1 if self._scorer.one_thread else self.num_threads
 
         def rank(start: int) -> None:
             """Rank every so many blocks of users, in the same memory."""
             buffer = self._buffer(len(places))
-            for first in range(start, len(places), self.users_at_once * self.num_threads):
+            for first in range(start, len(places), self.users_at_once * num_threads):
                 block = places[first : first + self.users_at_once]
                 items[block], scores[block] = self._rank(rows[block], k, exclude_seen, buffer[: len(block)])
 
-        starts = range(0, min(len(places), self.users_at_once * self.num_threads), self.users_at_once)
-        with ThreadPoolExecutor(self.num_threads) as pool:
-            list(pool.map(rank, starts))
+        starts = range(0, min(len(places), self.users_at_once * num_threads), self.users_at_once)
+        if num_threads == 1:  # another thread would have memory of its own
+            rank(0)
+        else:
+            with ThreadPoolExecutor(num_threads) as pool:
+                list(pool.map(rank, starts))
         if not known.all():
             popular, counts = top_k(self._popularity.astype(np.float32)[None], k)
             items[~known], scores[~known] = popular, counts
@@ -161,7 +170,10 @@ def _check_options(block_columns: int | None, users_at_once: int, num_threads: i
 
 
 def _scorer(
-    table: PackedTable, popularity: npt.NDArray[np.int64], graph: Graph | None, block_columns: int | None
+    table: PackedTable,
+    popularity: npt.NDArray[np.integer[Any]],
+    graph: Graph | None,
+    block_columns: int | None,
 ) -> Scorer:
     """The scorer of a table's backbone."""
     name, scale = table.header["backbone"]["name"], ItemScale(table, popularity)
@@ -169,8 +181,11 @@ def _scorer(
         return MFScorer(table, scale)
     if name == "NeuMF":
         return NeuMFScorer(table)
-    if graph is not None and name == "LightGCN":
-        return LightGCNScorer(table, scale, graph, block_columns)
     if graph is not None and name == "NGCF":
-        return NGCFScorer(table, scale, graph)
+        return VectorScorer(ngcf_vectors(table, graph), scale)
+    if graph is not None and name == "LightGCN":
+        propagation = Propagation(table, graph)
+        if block_columns is None:
+            return VectorScorer([kept_vectors(propagation, COLUMNS)], scale)
+        return ColumnScorer(propagation, scale, block_columns)
     raise ValueError(f"there is no way to score with the backbone {name!r}")

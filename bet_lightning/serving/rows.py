@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,8 +60,8 @@ class PackedRows:
 
     Attributes:
         order: As given.
-        place: ``(n,)`` int32, the place of each row.
         width: The largest size.
+        smallest: The smallest size.
     """
 
     def __init__(
@@ -71,17 +72,29 @@ class PackedRows:
         dtype: Dtype = "fp32",
         scales: npt.NDArray[np.float16] | None = None,
     ) -> None:
-        self.order, self.place = order, np.empty_like(order)
-        self.place[order] = np.arange(len(order), dtype=np.int32)
+        self.order = order
         self._values, self._dtype, self._scales = values, dtype, scales
         distinct, counts = np.unique(sizes, return_counts=True)
         self._sizes, self._counts = distinct[::-1].astype(np.int64), counts[::-1].astype(np.int64)
         self._first_place = np.concatenate([[0], np.cumsum(self._counts)])
         self._first_value = np.concatenate([[0], np.cumsum(self._counts * self._sizes)])
-        self.width = int(self._sizes[0]) if len(sizes) else 0
+        self.width, self.smallest = (int(self._sizes[0]), int(self._sizes[-1])) if len(sizes) else (0, 0)
 
     def __len__(self) -> int:
         return len(self.order)
+
+    @cached_property
+    def place(self) -> npt.NDArray[np.int32]:
+        """``(n,)`` the place of each row."""
+        place = np.empty_like(self.order)
+        place[self.order] = np.arange(len(self), dtype=np.int32)
+        return place
+
+    def are_larger(self) -> npt.NDArray[np.bool_]:
+        """``(n,)`` whether rows are larger than the smallest."""
+        larger = np.zeros(len(self), np.bool_)
+        larger[self.order[: self._first_place[-2]]] = True
+        return larger
 
     def groups(self) -> Iterator[RowGroup]:
         """Rows by size, largest first, without those of size 0."""

@@ -1,21 +1,18 @@
-"""Scores of all items for some users from a packed table, one class a backbone, in numpy."""
+"""Scores of all items for some users from a packed table, in numpy: MF and NeuMF, which have no graph."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bet_lightning.serving.graph import Graph
 from bet_lightning.serving.packed_table import PackedTable
 from bet_lightning.serving.rows import FloatArray
 
-COLUMNS = 4  # that propagate at a time
 Rows = npt.NDArray[np.int64]
 _TINY = float(np.finfo(np.float32).tiny)
-_USERS_A_PRODUCT = 8  # where a product is added to scores: what it takes beside them
 _ITEMS_A_TOWER = 1024  # items a block of NeuMF's hidden units, times users
 _USERS_A_TOWER = 4
 
@@ -26,7 +23,10 @@ class Scorer(ABC):
     Attributes:
         item_order: ``(num_items,)`` the item at each place.
         item_place: ``(num_items,)`` the place of each item.
+        one_thread: Whether blocks of users are to be scored in turn, as memory counts more than threads.
     """
+
+    one_thread = False
 
     item_order: npt.NDArray[np.int32]
     item_place: npt.NDArray[np.int32]
@@ -50,9 +50,14 @@ class ItemScale:
         popularity: ``(num_items,)`` training interactions of each item.
     """
 
-    def __init__(self, table: PackedTable, popularity: npt.NDArray[np.int64]) -> None:
+    def __init__(self, table: PackedTable, popularity: npt.NDArray[np.integer[Any]]) -> None:
         self._powers = table.header["softmax"]
         self._popularity = np.maximum(popularity, 1).astype(np.float32)
+
+    @property
+    def needs_norms(self) -> bool:
+        """Whether factors depend on norms."""
+        return self._powers is not None
 
     def of(self, squared_norms: FloatArray) -> FloatArray | None:
         """``(num_items,)`` factors of all items, from the squared norms of their vectors; None if all are one."""
@@ -140,115 +145,3 @@ class NeuMFScorer(Scorer):
             for weight, bias in self._tower[1:]:
                 hidden = np.maximum(hidden @ weight.T + bias, 0)
             out[start : start + _USERS_A_TOWER] += hidden @ self._mlp_weight
-
-
-class _VectorScorer(Scorer):
-    """Scores by dot products of final vectors, which come in blocks of columns."""
-
-    def __init__(self, num_items: int, scale: ItemScale) -> None:
-        self.item_order = self.item_place = np.arange(num_items, dtype=np.int32)
-        self._scale = scale
-        self._factors: FloatArray | None = None
-        self._has_factors = False  # until all columns have been seen once
-
-    @abstractmethod
-    def blocks(self) -> Iterator[tuple[FloatArray, FloatArray]]:
-        """Final vectors of users ``(c, num_users)`` and items ``(c, num_items)``, some columns at a time."""
-
-    def scores(self, users: Rows, out: FloatArray) -> None:
-        """Score all items for some users: see :meth:`Scorer.scores`."""
-        norms = np.zeros(len(self.item_order), np.float32)
-        for index, (of_users, of_items) in enumerate(self.blocks()):
-            chosen = of_users[:, users].T
-            if not index:
-                np.matmul(chosen, of_items, out=out)
-            for start in range(0, len(users) if index else 0, _USERS_A_PRODUCT):
-                some = slice(start, start + _USERS_A_PRODUCT)
-                out[some] += chosen[some] @ of_items
-            if not self._has_factors:
-                norms += np.einsum("ij,ij->j", of_items, of_items)
-        if not self._has_factors:
-            self._factors, self._has_factors = self._scale.of(norms), True
-        if self._factors is not None:
-            out *= self._factors
-
-
-class LightGCNScorer(_VectorScorer):
-    """LightGCN: columns propagate apart, so that a block of them is all that is held of final vectors.
-
-    Args:
-        table: The table.
-        scale: What scores are multiplied by.
-        graph: Training interactions.
-        block_columns: Columns of a block; None keeps all once they are propagated.
-    """
-
-    def __init__(self, table: PackedTable, scale: ItemScale, graph: Graph, block_columns: int | None) -> None:
-        super().__init__(table.num_items, scale)
-        self._users, self._items = table.rows()
-        self._num_layers = int(table.header["backbone"]["num_layers"])
-        self._graph = graph
-        self._width = max(1, self._users.width, self._items.width)
-        self._block_columns = block_columns or COLUMNS
-        self._kept = None if block_columns else self._propagate_all()
-
-    def blocks(self) -> Iterator[tuple[FloatArray, FloatArray]]:
-        """Final vectors: see :meth:`_VectorScorer.blocks`."""
-        if self._kept:
-            yield self._kept
-            return
-        for start in range(0, self._width, self._block_columns):
-            yield self._propagate(start, min(start + self._block_columns, self._width))
-
-    def _propagate_all(self) -> tuple[FloatArray, FloatArray]:
-        users, items = (np.empty((self._width, len(rows)), np.float32) for rows in (self._users, self._items))
-        for start in range(0, self._width, self._block_columns):
-            columns = slice(start, min(start + self._block_columns, self._width))
-            users[columns], items[columns] = self._propagate(columns.start, columns.stop)
-        return users, items
-
-    def _propagate(self, start: int, stop: int) -> tuple[FloatArray, FloatArray]:
-        users, items = self._users.columns(start, stop), self._items.columns(start, stop)
-        of_users, of_items = users.copy(), items.copy()
-        for _ in range(self._num_layers):
-            users, items = self._graph.product(users, items)
-            of_users += users
-            of_items += items
-        factor = np.float32(1 / (self._num_layers + 1))
-        of_users *= factor
-        of_items *= factor
-        return of_users, of_items
-
-
-class NGCFScorer(_VectorScorer):
-    """NGCF, whose layers mix columns: all final vectors are made once and kept, a block being a layer's."""
-
-    def __init__(self, table: PackedTable, scale: ItemScale, graph: Graph) -> None:
-        super().__init__(table.num_items, scale)
-        size = int(table.header["backbone"]["max_size"])
-        slope = np.float32(table.header["backbone"]["negative_slope"])
-        users, items = (rows.columns(0, size) for rows in table.rows())
-        self._kept = [(users, items)]
-        for layer in range(int(table.header["backbone"]["num_layers"])):
-            sum_weight = table.dense(f"sum_layers.{layer}.weight", size, size)
-            product_weight = table.dense(f"product_layers.{layer}.weight", size, size)
-            bias = table.dense(f"sum_layers.{layer}.bias", size) + table.dense(f"product_layers.{layer}.bias", size)
-            nearby = graph.product(users, items)
-            users, items = (
-                _leaky(sum_weight @ (near + own) + product_weight @ (near * own) + bias[:, None], slope)
-                for near, own in zip(nearby, (users, items), strict=True)
-            )
-            self._kept.append((_normalized(users), _normalized(items)))
-
-    def blocks(self) -> Iterator[tuple[FloatArray, FloatArray]]:
-        """Final vectors: see :meth:`_VectorScorer.blocks`."""
-        yield from self._kept
-
-
-def _leaky(values: FloatArray, slope: np.float32) -> FloatArray:
-    return np.where(values >= 0, values, values * slope)
-
-
-def _normalized(values: FloatArray) -> FloatArray:
-    norms = np.sqrt(np.einsum("ij,ij->j", values, values))
-    return np.asarray(values / np.maximum(norms, 1e-12), np.float32)

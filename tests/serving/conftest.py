@@ -56,10 +56,13 @@ def pack(tmp_path: Path) -> Callable[..., Packed]:
         ids: str = "rows",
         softmax: dict[str, float] | None = None,
         history: bool = True,
+        sizes: torch.Tensor | None = None,
         **settings: Any,
     ) -> Packed:
         data = make_data(ids=ids)
         network = make_network(name, data, **settings)
+        if sizes is not None:
+            network.set_sizes(sizes)
         header = describe(network, data, network.num_used, dtype) | {"softmax": softmax, "has_history": history}
         write_table(tmp_path / "table", header, pack_tensors(network, data, dtype, history))
         return Packed(tmp_path / "table", network, data)

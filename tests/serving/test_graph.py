@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bet_lightning.serving import graph
-from bet_lightning.serving.graph import Graph, Neighbours, pack_pairs, unpack_pairs
+from bet_lightning.serving.graph import Graph, Neighbours, as_pairs, from_pairs, pack_pairs, unpack_pairs
 
 MATRICES = st.tuples(st.integers(1, 8), st.integers(1, 8), st.integers(0, 2**32 - 1))
 
@@ -17,6 +17,12 @@ def draw(shape: tuple[int, int, int]) -> tuple[np.ndarray, Neighbours]:
     return dense, unpack_pairs("p", arrays, rows, cols)
 
 
+def as_dense(pairs: Neighbours) -> np.ndarray:
+    dense = np.zeros((len(pairs.counts), pairs.num_cols), bool)
+    dense[pairs.of(np.arange(len(dense)))] = True
+    return dense
+
+
 @given(MATRICES, st.sampled_from([1, 3, 100]))
 def test_products_are_those_of_the_dense_matrix(shape: tuple[int, int, int], at_once: int) -> None:
     dense, pairs = draw(shape)
@@ -24,7 +30,9 @@ def test_products_are_those_of_the_dense_matrix(shape: tuple[int, int, int], at_
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(graph, "_EDGES_AT_ONCE", at_once)
         np.testing.assert_allclose(pairs.sum(values), values @ dense.T, rtol=1e-6)
-        np.testing.assert_allclose(pairs.transpose().sum(np.ones((1, len(dense)), np.float32)), [dense.sum(0)])
+        assert np.array_equal(as_dense(pairs.transpose()), dense.T)
+        kept = np.random.default_rng(1).random(dense.shape[1]) < 0.5
+        assert np.array_equal(as_dense(pairs.among(kept)), dense & kept)
 
 
 @given(MATRICES)
@@ -34,6 +42,16 @@ def test_neighbours_of_some_rows(shape: tuple[int, int, int]) -> None:
     found = np.zeros((3, dense.shape[1]), bool)
     found[pairs.of(rows)] = True
     assert np.array_equal(found, dense[rows])
+    taken = pairs.take(rows)
+    assert np.array_equal(as_dense(taken), dense[rows])
+    columns = np.flatnonzero(dense[rows].any(0))
+    assert np.array_equal(as_dense(taken.renumbered(columns)), dense[rows][:, columns])
+
+
+@given(st.integers(1, 5))
+def test_pairs_of_columns_come_back(num_columns: int) -> None:
+    values = np.random.default_rng(0).random((num_columns, 7), np.float32)
+    assert np.array_equal(from_pairs(as_pairs(values), num_columns), values)
 
 
 @given(MATRICES)
