@@ -92,7 +92,8 @@ class MFScorer(Scorer):
         """Score all items for some users: see :meth:`Scorer.scores`."""
         vectors, done = self._users.gather(users), 0
         for places, values in self._groups:
-            np.matmul(vectors[:, : len(values)], values, out=out[:, places])
+            multiply = np.multiply if len(values) == 1 else np.matmul  # which is slow for one column
+            multiply(vectors[:, : len(values)], values, out=out[:, places])
             done = places.stop
         out[:, done:] = 0
 
