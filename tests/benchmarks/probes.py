@@ -61,6 +61,8 @@ def main(args: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
     parser.add_argument("--epochs", type=int, default=20, help="epochs of pretraining and of retraining from scratch")
     parser.add_argument("--warm-epochs", type=int, default=8, help="epochs of retraining from the pre-trained table")
     parser.add_argument("--softmax", action="store_true", help="train by a sampled softmax instead of BPR")
+    parser.add_argument("--lr", type=float, default=LRSchedule.lr, help="first learning rate, of BPR")
+    parser.add_argument("--l2", type=float, default=1e-4, help="weight of the regulariser")
     parser.add_argument("--min-size", type=int, default=1, help="smallest size of a row")
     parser.add_argument("--refit-power", type=float, default=0.0, help="of popularity, by which errors count")
     parser.add_argument("--refit-steps", type=int, default=0, help="before probes and warm retraining")
@@ -72,11 +74,12 @@ def main(args: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
     data = InteractionDataModule(options.data, str(options.data_dir), batch_size=options.batch_size)
     data.setup("fit")
     split = data.dataset
-    softmax, fresh, warm_schedule = None, LRSchedule(), LRSchedule()
+    softmax, fresh, warm_schedule = None, LRSchedule(options.lr), LRSchedule(options.lr)
     if options.softmax:  # the learning rates of the spectral configs
         softmax, steps = SampledSoftmax(), len(data.train_dataloader())
         fresh, warm_schedule = LRSchedule(0.02, 0.92, steps, 0.001), LRSchedule(0.01, 0.75, steps, 0.0005)
-    training = Training(data, options.max_size, fresh, SHARES, BACKBONES[options.backbone], softmax)
+    backbone = BACKBONES[options.backbone]
+    training = Training(data, options.max_size, fresh, SHARES, backbone, softmax, options.l2)
     network = training.module.network
     every_other = {epoch: (EVERYONE,) for epoch in range(options.epochs, 0, -2)}
     full = torch.full((network.num_rows,), network.row_width)

@@ -23,6 +23,7 @@ class Training:
         shares: Shares of the validation users to evaluate on.
         backbone: Makes the backbone from edges and columns.
         softmax: The loss instead of BPR.
+        l2: Weight of the regulariser.
     """
 
     def __init__(
@@ -33,9 +34,10 @@ class Training:
         shares: Sequence[float] = (1.0,),
         backbone: Callable[..., Backbone] = LightGCN,
         softmax: SampledSoftmax | None = None,
+        l2: float = 1e-4,
     ) -> None:
         self.data, self.schedule = data, schedule
-        self.module = RecommenderModule(lambda edges: backbone(edges, max_size), softmax=softmax)
+        self.module = RecommenderModule(lambda edges: backbone(edges, max_size), softmax=softmax, l2=l2)
         self.module.build(data.dataset.train)
         valid = data.dataset.valid
         users = np.random.default_rng(0).permutation(np.flatnonzero(valid.degrees()))
