@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bet_lightning.backbones import NGCF, Edges
+from bet_lightning.backbones import NGCF, Edges, ngcf
 
 Triplets = tuple[Tensor, Tensor, Tensor]
 
@@ -59,3 +59,17 @@ def test_message_dropout_in_training_only(edges: Edges, triplets: Triplets) -> N
 def test_refuses_wrong_arguments(edges: Edges, name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} must be .*, got {value}"):
         NGCF(edges, **{name: value})  # type: ignore[arg-type]
+
+
+def test_gains_are_what_final_vectors_lose_to_first_order(edges: Edges, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ngcf, "NUM_SIGNS", 4_000)
+    model = make(edges)
+    model.set_sizes(torch.full((16,), 5))
+    gains = model.gains(20, 1, 0)
+    assert model.training and not gains.requires_grad
+    model.eval()
+    ego = model.table()().detach()
+    jacobian = torch.autograd.functional.jacobian(model.propagate, ego)  # (rows, width, rows, 5)
+    weights = model.frequency / model.propagate(ego).detach().norm(dim=1).square()
+    expected = ego.square() * torch.einsum("mwnj,m->nj", jacobian.square(), weights).detach()
+    torch.testing.assert_close(gains, expected, rtol=0.15, atol=0.01 * expected.max().item())
