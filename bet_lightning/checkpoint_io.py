@@ -37,14 +37,21 @@ class FileCheckpointIO(TorchCheckpointIO):
         with replacing(Path(path)) as partial:
             torch.save(checkpoint, partial)
 
-    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
         """Load a checkpoint, or a packed table as the checkpoint of a masked one.
+
+        Args:
+            path: The file, or the table's folder.
+            map_location: Where tensors go.
+            weights_only: Whatever it is, only tensors and plain values are read, and nothing is executed.
 
         Raises:
             ValueError: If the packed table is not sound.
         """
         if not Path(path).is_dir():
-            return super().load_checkpoint(path, *args, **kwargs)
+            return super().load_checkpoint(path, map_location, weights_only=True)
         table = PackedTable.load(path)
         weights = {f"backbone.{name}": value for name, value in read_weights(table).items()}
         return {

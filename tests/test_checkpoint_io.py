@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,18 @@ def test_a_broken_save_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     assert torch.load(path, weights_only=True)["epoch"] == 1
     writer.save_checkpoint({"epoch": 3}, str(path))
     assert torch.load(path, weights_only=True) == {"epoch": 3}
+
+
+def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (tmp_path / "executed").touch, ()
+
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {}, "payload": Payload()}, path)
+    with pytest.raises(pickle.UnpicklingError, match="weights_only"):
+        FileCheckpointIO().load_checkpoint(path, weights_only=False)
+    assert not (tmp_path / "executed").exists()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

@@ -181,7 +181,7 @@ def save_between(trainer: pl.Trainer, saved: float) -> float:
     if not ends and not any_rank(trainer, now - saved > _SECONDS_BETWEEN):
         return saved
     if isinstance(callback, ModelCheckpoint) and callback.dirpath:
-        trainer.save_checkpoint(Path(callback.dirpath) / "last.ckpt")
+        trainer.save_checkpoint(Path(callback.dirpath) / "last.ckpt", weights_only=False)  # all, not weights alone
     if ends:
         raise SIGTERMException
     return now
