@@ -56,8 +56,9 @@ class Neighbours:
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> Neighbours:
         """Some rows, ``(b,)`` numbers, in their order."""
         counts = self.counts[rows].astype(np.int64)
-        shifts = self.starts[rows].astype(np.int64) - (np.cumsum(counts) - counts)
-        return Neighbours(counts, self.index[np.arange(counts.sum()) + np.repeat(shifts, counts)], self.num_cols)
+        places = np.repeat(self.starts[rows].astype(np.int64) - (np.cumsum(counts) - counts), counts)
+        places += np.arange(len(places))
+        return Neighbours(counts, self.index[places], self.num_cols)
 
     def among(self, kept: npt.NDArray[np.bool_]) -> Neighbours:
         """Only neighbours that are kept, ``(m,)``."""

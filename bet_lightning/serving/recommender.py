@@ -19,6 +19,7 @@ from bet_lightning.serving.scorers import ItemScale, MFScorer, NeuMFScorer, Scor
 from bet_lightning.serving.topk import top_k
 from bet_lightning.serving.vector_scorers import ColumnScorer, VectorScorer, kept_vectors, ngcf_vectors
 
+USERS = 24  # scored at a time
 COLUMNS = 2  # of LightGCN's final vectors at a time: numpy adds two floats as one complex number
 
 
@@ -57,7 +58,7 @@ class PackedRecommender:
     """
 
     def __init__(
-        self, table: PackedTable, block_columns: int | None = COLUMNS, users_at_once: int = 32, num_threads: int = 1
+        self, table: PackedTable, block_columns: int | None = COLUMNS, users_at_once: int = USERS, num_threads: int = 1
     ) -> None:
         _check_options(block_columns, users_at_once, num_threads)
         self.table, self.users_at_once, self.num_threads = table, users_at_once, num_threads
@@ -75,7 +76,7 @@ class PackedRecommender:
 
     @classmethod
     def load(
-        cls, path: str | Path, block_columns: int | None = COLUMNS, users_at_once: int = 32, num_threads: int = 1
+        cls, path: str | Path, block_columns: int | None = COLUMNS, users_at_once: int = USERS, num_threads: int = 1
     ) -> PackedRecommender:
         """Open a packed table: see the class's arguments.
 

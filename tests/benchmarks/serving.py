@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bet_lightning.serving import PackedTable
-from bet_lightning.serving.recommender import COLUMNS
+from bet_lightning.serving.recommender import COLUMNS, USERS
 from tests.benchmarks.serving_contestant import NOTHING
 
 
@@ -28,7 +28,7 @@ def main(args: Sequence[str] | None = None) -> list[dict[str, Any]]:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--block-columns", type=int, default=COLUMNS)
-    parser.add_argument("--users-at-once", type=int, default=32)
+    parser.add_argument("--users-at-once", type=int, default=USERS)
     parser.add_argument("--num-users", type=int, default=sys.maxsize, help="the first so many (default: all)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(args)
