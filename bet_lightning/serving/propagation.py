@@ -6,13 +6,11 @@ import itertools
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from bet_lightning.serving.graph import Graph, Side, as_pairs, from_pairs
 from bet_lightning.serving.packed_table import PackedTable
-from bet_lightning.serving.rows import FloatArray, PackedRows
+from bet_lightning.serving.rows import FloatArray, PackedRows, Rows
 
-Rows = npt.NDArray[np.int64]
 _ALL = slice(None)
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from bet_lightning.budget import Dtype
 
 FloatArray = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]  # numbers of rows
 
 
 def row_order(sizes: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int32]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bet_lightning.serving.packed_table import PackedTable
-from bet_lightning.serving.rows import FloatArray
+from bet_lightning.serving.rows import FloatArray, Rows
 
-Rows = npt.NDArray[np.int64]
 _TINY = float(np.finfo(np.float32).tiny)
 _ITEMS_A_TOWER = 1024  # items a block of NeuMF's hidden units, times users
 _USERS_A_TOWER = 4
@@ -54,11 +54,6 @@ class ItemScale:
         self._powers = table.header["softmax"]
         self._popularity = np.maximum(popularity, 1).astype(np.float32)
 
-    @property
-    def needs_norms(self) -> bool:
-        """Whether factors depend on norms."""
-        return self._powers is not None
-
     def of(self, squared_norms: FloatArray) -> FloatArray | None:
         """``(num_items,)`` factors of all items, from the squared norms of their vectors; None if all are one."""
         if self._powers is None:
@@ -67,6 +62,12 @@ class ItemScale:
         factors: FloatArray = norms ** np.float32(self._powers["norm_power"] - 1)
         factors *= self._popularity ** np.float32(self._powers["popularity_power"])
         return factors
+
+    def of_blocks(self, blocks: Iterable[FloatArray]) -> FloatArray | None:
+        """The same from all columns of the vectors, some ``(c, num_items)`` at a time; looked at only if needed."""
+        if self._powers is None:
+            return None
+        return self.of(sum(np.einsum("ij,ij->j", block, block) for block in blocks))
 
 
 class MFScorer(Scorer):

@@ -9,8 +9,8 @@ import numpy as np
 from bet_lightning.serving.graph import Graph
 from bet_lightning.serving.packed_table import PackedTable
 from bet_lightning.serving.propagation import Propagation
-from bet_lightning.serving.rows import FloatArray
-from bet_lightning.serving.scorers import ItemScale, Rows, Scorer
+from bet_lightning.serving.rows import FloatArray, Rows
+from bet_lightning.serving.scorers import ItemScale, Scorer
 
 _USERS_A_PRODUCT = 2  # what a product takes beside the scores that it is added to
 
@@ -26,7 +26,7 @@ class VectorScorer(Scorer):
     def __init__(self, blocks: Sequence[tuple[FloatArray, FloatArray]], scale: ItemScale) -> None:
         self._blocks = blocks
         self.item_order = self.item_place = np.arange(blocks[0][1].shape[1], dtype=np.int32)
-        self._factors = scale.of(np.sum([_squared_norms(of_items) for _, of_items in blocks], axis=0))
+        self._factors = scale.of_blocks(of_items for _, of_items in blocks)
 
     def scores(self, users: Rows, out: FloatArray) -> None:
         """Score all items for some users: see :meth:`Scorer.scores`."""
@@ -54,12 +54,8 @@ class ColumnScorer(Scorer):
         self._propagation = propagation
         self._blocks = propagation.blocks(block_columns)
         nobody = propagation.reach(np.empty(0, np.int64))
-        norms: FloatArray = np.zeros(propagation.num_items, np.float32)
-        if scale.needs_norms:
-            for columns in self._blocks:
-                norms += _squared_norms(propagation.final(columns, nobody)[1])
-        self.item_order = self.item_place = np.arange(len(norms), dtype=np.int32)
-        self._factors = scale.of(norms)
+        self.item_order = self.item_place = np.arange(propagation.num_items, dtype=np.int32)
+        self._factors = scale.of_blocks(propagation.final(columns, nobody)[1] for columns in self._blocks)
 
     def scores(self, users: Rows, out: FloatArray) -> None:
         """Score all items for some users: see :meth:`Scorer.scores`."""
@@ -108,13 +104,10 @@ def _add_product(of_users: FloatArray, of_items: FloatArray, scores: FloatArray)
         scores[some] += of_users[:, some].T @ of_items
 
 
-def _squared_norms(values: FloatArray) -> FloatArray:
-    return np.asarray(np.einsum("ij,ij->j", values, values), np.float32)
-
-
 def _leaky(values: FloatArray, slope: np.float32) -> FloatArray:
     return np.where(values >= 0, values, values * slope)
 
 
 def _normalized(values: FloatArray) -> FloatArray:
-    return np.asarray(values / np.maximum(np.sqrt(_squared_norms(values)), 1e-12), np.float32)
+    norms = np.sqrt(np.einsum("ij,ij->j", values, values))
+    return np.asarray(values / np.maximum(norms, 1e-12), np.float32)

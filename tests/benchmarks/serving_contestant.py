@@ -34,7 +34,7 @@ class DenseScorer(Scorer):
         users, items = (rows.columns(0, width) for rows in table.rows())
         if table.header["backbone"]["name"] == "LightGCN":
             users, items = propagate(table, users, items)
-        factors = ItemScale(table, popularity).of(np.einsum("ij,ij->j", items, items))
+        factors = ItemScale(table, popularity).of_blocks([items])
         self.items = np.ascontiguousarray(items if factors is None else items * factors)
         self.users = np.ascontiguousarray(users.T)
         self.item_order = self.item_place = np.arange(table.num_items, dtype=np.int32)
