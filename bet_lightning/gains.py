@@ -15,9 +15,9 @@ Array = npt.NDArray[np.floating]
 def pool_decreasing(gains: Tensor) -> Tensor:
     r"""Nearest rows, in least squares, that do not increase from column to column.
 
-    Isotonic regression in its min-max form, :math:`\min_{a \le j} \max_{b \ge j} \mathrm{mean}(g_a, \dots, g_b)`
-    (Barlow et al. 1972): what pool-adjacent-violators gives, for all rows at once. Sums of prefixes stay at least
-    what they were, and entries that violated the order share their mean.
+    Isotonic regression by pooling adjacent violators (Barlow et al. 1972), for all rows at once: neighbouring blocks of
+    rising means are pooled until none are left. Sums of prefixes stay at least what they were, and entries that
+    violated the order share their mean.
 
     Args:
         gains: (num_rows, width) floats.
@@ -25,18 +25,23 @@ def pool_decreasing(gains: Tensor) -> Tensor:
     Returns:
         (num_rows, width) float32.
     """
-    width = gains.shape[1]
     pooled = torch.empty(gains.shape, dtype=torch.float32)
-    lengths = torch.arange(1, width + 1, dtype=torch.float64)
     for rows, block in zip(pooled.split(_ROWS), gains.split(_ROWS), strict=True):
-        prefix = torch.nn.functional.pad(block.double().cumsum(1), (1, 0))
-        best = torch.full(block.shape, torch.inf, dtype=torch.float64)
-        for start in range(width):
-            means = (prefix[:, start + 1 :] - prefix[:, start : start + 1]) / lengths[: width - start]
-            highest = means.flip(1).cummax(1).values.flip(1)
-            best[:, start:] = torch.minimum(best[:, start:], highest)
-        rows.copy_(best)
+        rows.copy_(torch.from_numpy(_pool(block.double().numpy())))
     return pooled
+
+
+def _pool(gains: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    sums, lengths = gains.ravel(), np.ones(gains.size, dtype=np.int64)
+    is_first = np.zeros(gains.shape, dtype=bool)  # block of its row
+    is_first[:, :1] = True
+    starts = is_first.ravel()
+    while True:
+        means = sums / lengths
+        heads = np.append(True, (means[1:] <= means[:-1]) | starts[1:]).nonzero()[0]
+        if len(heads) == len(sums):
+            return np.repeat(means, lengths).reshape(gains.shape)
+        sums, lengths, starts = np.add.reduceat(sums, heads), np.add.reduceat(lengths, heads), starts[heads]
 
 
 def top_sizes(values: Array, cap: int, *, min_size: int, max_size: int) -> npt.NDArray[np.int64]:
