@@ -36,6 +36,11 @@ def missing(pursuit: TablePursuit, table: Tensor) -> float:
     return float((errors * relative_weights(pursuit)).sum())
 
 
+def normal(pursuit: TablePursuit, table: Tensor) -> Tensor:
+    """The objective's matrix times a table."""
+    return pursuit.propagate(pursuit.propagate(table) * relative_weights(pursuit)[:, None])
+
+
 def exact_curvature(pursuit: TablePursuit) -> Tensor:
     return (make_matrix().square() * relative_weights(pursuit)[:, None]).sum(0).unsqueeze(1)
 
@@ -59,7 +64,8 @@ def test_gains_are_what_single_parameters_bring_and_cost() -> None:
     gains = pursuit.gains(cap, min_size=1)
     assert gains.shape == pursuit.full.shape and bool((gains >= 0).all())
     grown = NUM_ROWS + (cap - NUM_ROWS) // 5
-    sizes, table = pursuit.grow(grown, min_size=1)
+    sizes, table, gradient = pursuit.grow(grown, min_size=1)
+    torch.testing.assert_close(gradient, normal(pursuit, pursuit.full - table))
     assert grown - 8 < int(sizes.sum()) <= grown and int(sizes.min()) >= 1
     before = missing(pursuit, table)
     for row, column in ((0, 0), (3, 1), (7, WIDTH - 1), (20, 2)):
