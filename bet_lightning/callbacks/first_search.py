@@ -14,7 +14,8 @@ from bet_lightning.modules import RecommenderModule
 from bet_lightning.ranking import quality
 from bet_lightning.search import BudgetedSearch
 
-_DRAWS = 4  # actions that a power is judged by: eight choose no other
+_DRAWS = 4  # actions that the first power is judged by: eight choose no other
+_REJUDGED = 2  # of them, the best, that the other powers are judged by
 _logger = logging.getLogger(__name__)
 
 
@@ -44,7 +45,7 @@ def first_search(
 ) -> tuple[BudgetedSearch, Tensor | None]:
     """Begin a search, with the ``refit_power`` whose best cut table ranks validation users best.
 
-    Each power cuts the same few draws of the sampler, without training.
+    Each power cuts the same few draws of the sampler, without training; after the first power only the best of them.
 
     Args:
         trainer: Its validation users are ranked.
@@ -68,22 +69,27 @@ def first_search(
         return begin()
     full = {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
-    def best_quality(search: BudgetedSearch) -> float:
+    draws = list(range(_DRAWS))
+
+    def judge(search: BudgetedSearch) -> dict[int, float]:
         candidates = search.samplers[0].sample(_DRAWS, torch.Generator().manual_seed(0))
-        found = []
-        for action in map(candidates.at, range(_DRAWS)):
+        found = {}
+        for draw in draws:
+            action = candidates.at(draw)
             module.set_sizes(action.sizes(*orders), action.params, refit_steps)
-            found.append(quality(evaluate_share(trainer, module, user_share)))
+            found[draw] = quality(evaluate_share(trainer, module, user_share))
             network.load_state_dict(full)
-        return max(found)
+        return trainer.strategy.broadcast(found)
 
     def attempt(power: float) -> Attempt:
         full["refit_power"].fill_(power)
         network.load_state_dict(full)
         begun = begin()
-        reached = trainer.strategy.broadcast(best_quality(begun[0]))
-        _logger.info("refit power %g: %.4f", power, reached)
-        return Attempt(reached, power, *begun)
+        found = judge(begun[0])
+        draws[:] = sorted(found, key=found.__getitem__, reverse=True)[:_REJUDGED]
+        best = found[draws[0]]
+        _logger.info("refit power %g: %.4f", power, best)
+        return Attempt(best, power, *begun)
 
     chosen = ascend(network.refit_powers, attempt)
     network.refit_power.fill_(chosen.power)

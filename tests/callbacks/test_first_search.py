@@ -34,19 +34,21 @@ def test_the_power_of_the_best_cut_tables_is_chosen(tmp_path: Path) -> None:
     orders = tuple(popularity_order(torch.from_numpy(f)) for f in (split.user_frequency, split.item_frequency))
     users = data.val_dataloader()
     users.share = 0.3
-    reached = {}
+    qualities: dict[float, list[float]] = {}
     for power in LightGCN.refit_powers:
         module.load_state_dict(state | {"backbone.refit_power": torch.tensor(power)})
         gains = find_gains(module.network, "spectral", 420, 0, 3)
         settings: dict[str, Any] = {"family": "spectral", "caps": [420], "width": 8, "min_size": 0}
         search = new_search(split, gains, realization="quantile", **settings)
         candidates = search.samplers[0].sample(4, torch.Generator().manual_seed(0))
-        found = []
+        qualities[power] = []
         for index in range(4):
             module.load_state_dict(state | {"backbone.refit_power": torch.tensor(power)})
             module.set_sizes(candidates.at(index).sizes(*orders), 420, refit_steps=3)
-            found.append(quality(module.evaluate(users)))
-        reached[power] = max(found)
+            qualities[power].append(quality(module.evaluate(users)))
+    first = qualities[0.0]
+    judged = sorted(range(4), key=first.__getitem__)[2:]  # the best two of the first power
+    reached = {power: max(found[draw] for draw in judged) for power, found in qualities.items()}
     assert len(set(reached.values())) > 1
     peak = ascend(LightGCN.refit_powers, lambda power: Attempt(reached[power], power, search, None))
     assert chosen_power(tmp_path / "run") == peak.power
