@@ -45,9 +45,10 @@ def exact_curvature(pursuit: TablePursuit) -> Tensor:
     return (make_matrix().square() * relative_weights(pursuit)[:, None]).sum(0).unsqueeze(1)
 
 
-def test_fit_is_the_least_squares_solution() -> None:
+@pytest.mark.parametrize("largest", [0, 2, WIDTH])
+def test_fit_is_the_least_squares_solution(largest: int) -> None:
     pursuit = make_pursuit()
-    sizes = torch.arange(NUM_ROWS) % (WIDTH + 1)
+    sizes = torch.arange(NUM_ROWS) % (largest + 1)
     fitted = pursuit.fit(sizes, pursuit.full, steps=200)
     kept, matrix = pursuit.kept(sizes), make_matrix()
     roots = relative_weights(pursuit).sqrt().unsqueeze(1)
@@ -79,6 +80,14 @@ def test_gains_are_what_single_parameters_bring_and_cost() -> None:
             rest = pursuit.propagate(pursuit.full - table)[:, column] * roots
             best = float((direction @ rest) ** 2 / (direction @ direction))  # the fall at the best value
             assert best == pytest.approx(float(gains[row, column]), rel=1e-6)
+
+
+def test_sizes_grow_from_nothing() -> None:
+    pursuit = make_pursuit()
+    sizes, table, gradient = pursuit.grow(30, min_size=0)
+    assert 22 < int(sizes.sum()) <= 30 and int(sizes.min()) == 0
+    assert not table[~pursuit.kept(sizes)].any()
+    torch.testing.assert_close(gradient, normal(pursuit, pursuit.full - table))
 
 
 def test_random_signs_estimate_the_curvature() -> None:
