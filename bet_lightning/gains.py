@@ -33,12 +33,10 @@ def pool_decreasing(gains: Tensor) -> Tensor:
 
 def _pool(gains: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     sums, lengths = gains.ravel(), np.ones(gains.size, dtype=np.int64)
-    is_first = np.zeros(gains.shape, dtype=bool)  # block of its row
-    is_first[:, :1] = True
-    starts = is_first.ravel()
+    starts = np.arange(gains.size) % gains.shape[1] == 0  # whether a block is its row's first
     while True:
         means = sums / lengths
-        heads = np.append(True, (means[1:] <= means[:-1]) | starts[1:]).nonzero()[0]
+        heads = np.flatnonzero(starts | (np.diff(means, prepend=np.inf) <= 0))
         if len(heads) == len(sums):
             return np.repeat(means, lengths).reshape(gains.shape)
         sums, lengths, starts = np.add.reduceat(sums, heads), np.add.reduceat(lengths, heads), starts[heads]

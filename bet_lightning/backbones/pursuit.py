@@ -50,23 +50,22 @@ class TablePursuit:
         Returns:
             ``(num_rows, d)``, zero outside of the mask.
         """
-        table = start * self.kept(sizes)
-        change = self._towards_fit(sizes, self._normal(self.full - table), steps)
-        table[:, : change.shape[1]] += change
+        table, used = start * self.kept(sizes), int(sizes.max())
+        gradient = self._normal(self.full[:, :used] - table[:, :used])
+        table[:, :used] += self._towards_fit(sizes, gradient, steps)
         return table
 
     def _towards_fit(self, sizes: Tensor, gradient: Tensor, steps: int) -> Tensor:
-        """What steps add to a table, in the leading columns that sizes use.
+        """What steps add to a table's leading columns: ``(num_rows, used)``.
 
         Args:
             sizes: ``(num_rows,)`` integers.
-            gradient: ``(num_rows, d)`` the objective's matrix times what the table misses of the full one.
+            gradient: ``(num_rows, used)`` the objective's matrix times what these columns miss of the full table's.
             steps: Steps, two propagations each.
         """
-        kept = self.kept(sizes)[:, : int(sizes.max())]
+        kept = self.kept(sizes)[:, : gradient.shape[1]]
         scaled = kept * self.curvature.rsqrt()  # in units of which every parameter curves alike
-        missing = gradient[:, : kept.shape[1]] * scaled
-        return conjugate_gradients(lambda x: self._normal(x * scaled).mul_(scaled), missing, steps).mul_(scaled)
+        return conjugate_gradients(lambda x: self._normal(x * scaled).mul_(scaled), gradient * scaled, steps) * scaled
 
     def gains(self, cap: int, min_size: int) -> Tensor:
         r"""What each parameter is worth once the others are fitted: matching pursuit for a budget.
@@ -105,8 +104,8 @@ class TablePursuit:
             pooled = pool_decreasing(following.cpu()).numpy()
             more = top_sizes(pooled, (cap - int(sizes.sum())) // rounds_left, min_size=0, max_size=width)
             sizes = torch.minimum(sizes + torch.from_numpy(more).to(sizes.device), torch.tensor(width))
-            change = self._towards_fit(sizes, gradient, _STEPS)
-            used = change.shape[1]
+            used = int(sizes.max())  # columns that no row keeps stay as they are
+            change = self._towards_fit(sizes, gradient[:, :used], _STEPS)
             table[:, :used] += change
             gradient[:, :used] -= self._normal(change)
         return sizes, table, gradient
