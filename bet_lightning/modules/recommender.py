@@ -20,6 +20,9 @@ from bet_lightning.ranking import RankingMetrics, top_k_items
 
 BackboneFactory = Callable[[Edges], Backbone]
 
+_CACHED_SCORE_BYTES = 4 << 20
+_FEWEST_USERS = 32  # in a product: fewer would read all items' vectors for little work
+
 
 class TopItems(NamedTuple):
     """The best unseen items of a block of users.
@@ -178,14 +181,22 @@ class RecommenderModule(pl.LightningModule):
         if self.encoded is None:
             self.encoded = self.softmax.encode(self.network) if self.softmax else self.network.encode()
         while True:
+            size = self._users_per_block()
             try:
-                blocks = [self._top_items(block, k) for block in batch.split(self._users_at_once)]
+                blocks = [self._top_items(block, k) for block in batch.split(size)]
                 return blocks[0] if len(blocks) == 1 else TopItems(*map(torch.cat, zip(*blocks, strict=True)))
             except torch.OutOfMemoryError:
-                self._users_at_once = min(self._users_at_once, len(batch.users)) // 2
+                self._users_at_once = min(size, len(batch.users)) // 2
                 if not self._users_at_once:
                     raise
                 rank_zero_warn(f"out of memory: ranking {self._users_at_once} users at once from now on")
+
+    def _users_per_block(self) -> int:
+        """Users ranked at once, without a batch's bound: on a CPU so many that top-k finds their scores in cache."""
+        if self.device.type != "cpu":
+            return self._users_at_once
+        cached = _CACHED_SCORE_BYTES // (4 * self.network.num_items)
+        return min(self._users_at_once, max(cached, _FEWEST_USERS))
 
     def _top_items(self, batch: RankingBatch, k: int) -> TopItems:
         scores = self.network.score(self.encoded, batch.users)

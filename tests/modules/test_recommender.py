@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from bet_lightning.backbones import MF
 from bet_lightning.backbones.dot import Factors
 from bet_lightning.data import BPRBatch, Csr, RankingBatch
-from bet_lightning.modules import LRSchedule, RecommenderModule
+from bet_lightning.modules import LRSchedule, RecommenderModule, recommender
 from bet_lightning.ranking import RankingMetrics
 
 TRAIN = Csr.from_pairs(np.array([0, 0, 1, 2]), np.array([0, 3, 1, 2]), 3, 5)
@@ -49,6 +50,29 @@ def test_ranks_unseen_items_with_the_tables_of_this_evaluation(module: Recommend
     assert float(module.rank(batch, 2).scores[0, 0]) == pytest.approx(
         float((table[2] @ table[3:].T)[[0, 1, 3, 4]].max()), rel=1e-5
     )
+
+
+def test_a_cpu_ranks_as_many_users_at_once_as_stay_in_cache(
+    module: RecommenderModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = torch.arange(3).repeat(5)
+    nothing = torch.empty(0, dtype=torch.int64)
+    batch = RankingBatch(users, torch.tensor([4, 14]), torch.tensor([2, 0]), nothing, nothing)
+    whole, score, asked = module.rank(batch, 2), MF.score, []
+
+    def counting(network: MF, encoded: Factors, block: Tensor) -> Tensor:
+        asked.append(len(block))
+        return score(network, encoded, block)
+
+    monkeypatch.setattr(MF, "score", counting)
+    for cached, fewest, expected in ((80, 1, [4, 4, 4, 3]), (80, 6, [6, 6, 3]), (1 << 20, 1, [15])):
+        monkeypatch.setattr(recommender, "_CACHED_SCORE_BYTES", cached)
+        monkeypatch.setattr(recommender, "_FEWEST_USERS", fewest)
+        asked.clear()
+        blocks = module.rank(batch, 2)
+        assert asked == expected
+        assert blocks.users.equal(users) and blocks.items.equal(whole.items)
+        torch.testing.assert_close(blocks.scores, whole.scores)
 
 
 def test_a_block_that_does_not_fit_is_ranked_in_halves(
