@@ -42,6 +42,29 @@ def _pool(gains: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         sums, lengths, starts = np.add.reduceat(sums, heads), np.add.reduceat(lengths, heads), starts[heads]
 
 
+def top_prefixes(gains: Tensor, count: int) -> npt.NDArray[np.int64]:
+    """Lengths of rows' prefixes that gain most together, in any order of gains along a row.
+
+    Args:
+        gains: (num_rows, width) floats.
+        count: The sum of lengths wanted, at most ``num_rows * width``.
+
+    Returns:
+        (num_rows,) int64 lengths that sum to the count: what :func:`top_sizes` makes of the pooled gains.
+    """
+    lengths = np.zeros(len(gains), dtype=np.int64)
+    if count <= 0:
+        return lengths
+    # a pooled gain is at least the least gain up to it, so that the rows whose gains all are below the last of the
+    # largest of these are left without any: most rows need not be pooled
+    least = gains.cummin(1).values.cpu().numpy()
+    bound = np.partition(least, least.size - count, axis=None)[least.size - count]
+    rows = np.flatnonzero(gains.amax(1).cpu().numpy() >= bound)
+    pooled = pool_decreasing(gains[torch.from_numpy(rows).to(gains.device)].cpu()).numpy()
+    lengths[rows] = top_sizes(pooled, count, min_size=0, max_size=gains.shape[1])
+    return lengths
+
+
 def top_sizes(values: Array, cap: int, *, min_size: int, max_size: int) -> npt.NDArray[np.int64]:
     """Sizes that keep the parameters of largest value, exactly as many as the cap allows.
 

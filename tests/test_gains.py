@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bet_lightning.gains import pool_decreasing, top_sizes
+from bet_lightning.gains import pool_decreasing, top_prefixes, top_sizes
 
 
 def pool_one(values: list[float]) -> list[float]:
@@ -48,6 +48,16 @@ def test_top_sizes_keep_the_most(min_size: int, cap: int) -> None:
     possible = [c for c in itertools.product(range(min_size, 4), repeat=4) if sum(c) == cap]
     assert sizes.sum() == cap
     assert kept(tuple(sizes)) == pytest.approx(max(map(kept, possible)))
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 60, 400, 450])
+def test_top_prefixes_are_top_sizes_of_pooled_gains(count: int) -> None:
+    gains = torch.rand(50, 9, generator=torch.Generator().manual_seed(2)) ** 4
+    gains[3:6], gains[6:9, 2:] = 0.5, 0.0
+    expected = top_sizes(pool_decreasing(gains).numpy(), count, min_size=0, max_size=9)
+    lengths = top_prefixes(gains, count)
+    assert lengths.sum() == count
+    assert lengths.tolist() == expected.tolist()
 
 
 def test_ties_go_to_the_earlier_column_then_row() -> None:
