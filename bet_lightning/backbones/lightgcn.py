@@ -44,6 +44,7 @@ class LightGCN(DotProductBackbone):
         self.init_std = init_std
         self.graph = NormalizedGraph(edges)
         self.register_buffer("refit_power", torch.zeros(()))
+        self._last_pursuit: TablePursuit | None = None
         self.reset_parameters()
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -75,12 +76,22 @@ class LightGCN(DotProductBackbone):
         if not refit_steps:
             return super().gains(cap, min_size, refit_steps)
         self.check_full()
-        return self._pursuit(self.masked_table().weight).gains(cap, min_size)
+        return self._pursuit(self.masked_table().weight.clone()).gains(cap, min_size)
+
+    def pack(self) -> None:
+        """Hold only what is inside the sizes: see :meth:`Backbone.pack`."""
+        super().pack()
+        self._last_pursuit = None
 
     def _pursuit(self, full: Tensor) -> TablePursuit:
+        """The problem of a full table; cuts of the same table share its weights and curvature."""
         powers = self.frequency.clamp(min=1) ** self.refit_power
         users, items = powers[: self.num_users], powers[self.num_users :]
-        return TablePursuit(full, self.propagate, torch.cat([users / users.sum(), items / items.sum()]))
+        importance = torch.cat([users / users.sum(), items / items.sum()])
+        last = self._last_pursuit
+        if last is None or not last.is_of(full, importance):
+            self._last_pursuit = last = TablePursuit(full, self.propagate, importance)
+        return last
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return final vectors and squared norms of ``rows``; the last layer is computed for these rows alone."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bet_lightning.backbones.conjugate_gradients import conjugate_gradients
-from bet_lightning.gains import pool_decreasing, top_sizes
+from bet_lightning.gains import top_prefixes
 
 Propagate = Callable[[Tensor], Tensor]
 
@@ -35,6 +35,13 @@ class TablePursuit:
         self.importance = importance
         self.full, self.propagate = full, propagate
 
+    def is_of(self, full: Tensor, importance: Tensor) -> bool:
+        """Whether this is the problem of such a table and such weights."""
+        return all(
+            ours.device == theirs.device and torch.equal(ours, theirs)
+            for ours, theirs in ((self.full, full), (self.importance, importance))
+        )
+
     def kept(self, sizes: Tensor) -> Tensor:
         """The mask of sizes: ``(num_rows, d)`` bool."""
         return torch.arange(self.full.shape[1], device=sizes.device) < sizes.unsqueeze(1)
@@ -52,11 +59,11 @@ class TablePursuit:
         """
         table, used = start * self.kept(sizes), int(sizes.max())
         gradient = self._normal(self.full[:, :used] - table[:, :used])
-        table[:, :used] += self._towards_fit(sizes, gradient, steps)
+        table[:, :used] += self._towards_fit(sizes, gradient, steps)[0]
         return table
 
-    def _towards_fit(self, sizes: Tensor, gradient: Tensor, steps: int) -> Tensor:
-        """What steps add to a table's leading columns: ``(num_rows, used)``.
+    def _towards_fit(self, sizes: Tensor, gradient: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        """What steps add to a table's leading columns, and the gradient that it leaves: ``(num_rows, used)`` each.
 
         Args:
             sizes: ``(num_rows,)`` integers.
@@ -64,8 +71,7 @@ class TablePursuit:
             steps: Steps, two propagations each.
         """
         kept = self.kept(sizes)[:, : gradient.shape[1]]
-        scaled = kept * self.curvature.rsqrt()  # in units of which every parameter curves alike
-        return conjugate_gradients(lambda x: self._normal(x * scaled).mul_(scaled), gradient * scaled, steps) * scaled
+        return conjugate_gradients(self._normal, gradient, kept / self.curvature, steps)
 
     def gains(self, cap: int, min_size: int) -> Tensor:
         r"""What each parameter is worth once the others are fitted: matching pursuit for a budget.
@@ -101,13 +107,11 @@ class TablePursuit:
         for rounds_left in range(_ROUNDS, 0, -1):
             places = sizes.unsqueeze(1) + columns
             following = self._brought(gradient).gather(1, places.clamp(max=width - 1)) * (places < width)
-            pooled = pool_decreasing(following.cpu()).numpy()
-            more = top_sizes(pooled, (cap - int(sizes.sum())) // rounds_left, min_size=0, max_size=width)
+            more = top_prefixes(following, (cap - int(sizes.sum())) // rounds_left)
             sizes = torch.minimum(sizes + torch.from_numpy(more).to(sizes.device), torch.tensor(width))
             used = int(sizes.max())  # columns that no row keeps stay as they are
-            change = self._towards_fit(sizes, gradient[:, :used], _STEPS)
+            change, gradient[:, :used] = self._towards_fit(sizes, gradient[:, :used], _STEPS)
             table[:, :used] += change
-            gradient[:, :used] -= self._normal(change)
         return sizes, table, gradient
 
     def _brought(self, gradient: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -66,3 +68,28 @@ def test_cut_fits_what_is_kept_to_the_full_tables_vectors(edges: Edges) -> None:
     torch.testing.assert_close(other.table()(), full * (torch.arange(4) < sizes[:, None]))
     with pytest.raises(ValueError, match="at its full size only"):
         other.cut(sizes, steps=0)
+
+
+def test_cuts_of_the_same_table_share_its_problem_and_no_others(edges: Edges) -> None:
+    sizes = torch.arange(16) % 5
+    backbone = LightGCN(edges, max_size=4)
+    state = {name: value.clone() for name, value in backbone.state_dict().items()}
+    backbone.gains(24, 1, 3)
+    problems = [backbone._last_pursuit]
+    changes: list[Callable[[], object]] = [
+        lambda: None,
+        lambda: state["refit_power"].fill_(0.5),
+        lambda: state["tables.0.weight"].mul_(torch.rand(16, 1)),
+    ]
+    for change in changes:
+        change()
+        fresh = LightGCN(edges, max_size=4)
+        for network in (backbone, fresh):
+            network.load_state_dict(state)
+            network.cut(sizes, steps=3)
+        assert backbone.table()().equal(fresh.table()())
+        problems.append(backbone._last_pursuit)
+    assert problems[0] is problems[1]
+    assert len({id(problem) for problem in problems}) == 3
+    backbone.pack()
+    assert backbone._last_pursuit is None
