@@ -1,9 +1,9 @@
 """``python -m tests.benchmarks.probes``: how well cheap probes rank actions, against full retraining.
 
 Pretrains a table and turns its columns as ``TableSearch`` does, draws actions at random, probes each from that table
-and retrains it, from scratch and from that table. Prints how the validation quality of a probe after some epochs, on a
-share of the users, ranks the actions: Spearman's rank correlation with the quality that either retraining reaches on
-all users, and the fitness lost by taking the action that the probes rank first.
+and retrains it, from that table and, unless only that is asked for, from scratch. Prints how the validation quality of
+a probe after some epochs, on a share of the users, ranks the actions: Spearman's rank correlation with the quality that
+either retraining reaches on all users, and the fitness lost by taking the action that the probes rank first.
 """
 
 import argparse
@@ -60,6 +60,7 @@ def main(args: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
     parser.add_argument("--actions", type=int, default=16, help="actions to retrain and probe")
     parser.add_argument("--epochs", type=int, default=20, help="epochs of pretraining and of retraining from scratch")
     parser.add_argument("--warm-epochs", type=int, default=8, help="epochs of retraining from the pre-trained table")
+    parser.add_argument("--warm-only", action="store_true", help="do not retrain from scratch")
     parser.add_argument("--softmax", action="store_true", help="train by a sampled softmax instead of BPR")
     parser.add_argument("--lr", type=float, default=LRSchedule.lr, help="first learning rate, of BPR")
     parser.add_argument("--l2", type=float, default=1e-4, help="weight of the regulariser")
@@ -98,7 +99,8 @@ def main(args: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
         sampler = SpectralSampler(Spectrum(gains, torch.cat(frequencies), split.num_users), cap, options.min_size)
     drawn = sampler.sample(options.actions, torch.Generator().manual_seed(1))
     orders = [popularity_order(frequency) for frequency in frequencies]
-    probes, fitness, began = [], {"scratch": [], "warm": []}, time.perf_counter()  # type: ignore[var-annotated]
+    probes, began = [], time.perf_counter()
+    fitness: dict[str, list[float]] = {kind: [] for kind in (("warm",) if options.warm_only else ("scratch", "warm"))}
     warm_shares = {epoch: (EVERYONE,) for epoch in range(options.warm_epochs + 1)} | dict.fromkeys(EPOCHS, SHARES)
     for index in range(options.actions):
         action = drawn.at(index)
@@ -106,11 +108,12 @@ def main(args: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
         training.schedule = warm_schedule
         probe = train(training, sizes, max(options.warm_epochs, *EPOCHS), start, warm_shares, options.refit_steps)
         probes.append(probe)
-        warm = [value for (_, share), value in probe.items() if share == EVERYONE]
-        training.schedule = fresh
-        scratch = train(training, sizes, options.epochs, None, every_other).values()
-        for kind, values in (("scratch", scratch), ("warm", warm)):
-            fitness[kind].append(max(values) / pretrained)
+        fitness["warm"].append(max(value for (_, share), value in probe.items() if share == EVERYONE) / pretrained)
+        if not options.warm_only:
+            training.schedule = fresh
+            fitness["scratch"].append(
+                max(train(training, sizes, options.epochs, None, every_other).values()) / pretrained
+            )
         shown = [round(probe[epoch, EVERYONE] / pretrained, 3) for epoch in EPOCHS]
         print(f"action {index + 1}: user share {action.user_share:.2f}, probed {shown}, ", end="")
         print(", ".join(f"{kind} {values[-1]:.3f}" for kind, values in fitness.items()), flush=True)
