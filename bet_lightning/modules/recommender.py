@@ -181,7 +181,7 @@ class RecommenderModule(pl.LightningModule):
         if self.encoded is None:
             self.encoded = self.softmax.encode(self.network) if self.softmax else self.network.encode()
         while True:
-            size = self._users_per_block()
+            size = self.users_per_block()
             try:
                 blocks = [self._top_items(block, k) for block in batch.split(size)]
                 return blocks[0] if len(blocks) == 1 else TopItems(*map(torch.cat, zip(*blocks, strict=True)))
@@ -191,7 +191,7 @@ class RecommenderModule(pl.LightningModule):
                     raise
                 rank_zero_warn(f"out of memory: ranking {self._users_at_once} users at once from now on")
 
-    def _users_per_block(self) -> int:
+    def users_per_block(self) -> int:
         """Users ranked at once, without a batch's bound: on a CPU so many that top-k finds their scores in cache."""
         if self.device.type != "cpu":
             return self._users_at_once

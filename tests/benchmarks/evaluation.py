@@ -44,7 +44,8 @@ def ranking(bench: Bench, make: type[Backbone], d: int, threads: int) -> list[Ro
     floor: Work | None = None
     if make is LightGCN:
         users, items = module.network.encode()
-        blocks = [batch.users for batch in bench.all_users(BLOCK)]
+        size = module.users_per_block()
+        blocks = [block for batch in bench.all_users(BLOCK) for block in batch.users.split(size)]
 
         def floor() -> None:
             for block in blocks:
