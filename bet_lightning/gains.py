@@ -57,11 +57,12 @@ def top_prefixes(gains: Tensor, count: int) -> npt.NDArray[np.int64]:
         return lengths
     # a pooled gain is at least the least gain up to it, so that the rows whose gains all are below the last of the
     # largest of these are left without any: most rows need not be pooled
-    least = gains.cummin(1).values.cpu().numpy()
+    values = gains.cpu()
+    least = values.cummin(1).values.numpy()
     bound = np.partition(least, least.size - count, axis=None)[least.size - count]
-    rows = np.flatnonzero(gains.amax(1).cpu().numpy() >= bound)
-    pooled = pool_decreasing(gains[torch.from_numpy(rows).to(gains.device)].cpu()).numpy()
-    lengths[rows] = top_sizes(pooled, count, min_size=0, max_size=gains.shape[1])
+    rows = np.flatnonzero(values.amax(1).numpy() >= bound)
+    pooled = pool_decreasing(values[torch.from_numpy(rows)]).numpy()
+    lengths[rows] = top_sizes(pooled, count, min_size=0, max_size=values.shape[1])
     return lengths
 
 

@@ -65,32 +65,33 @@ class LightGCN(DotProductBackbone):
 
         A row of few parameters is rebuilt by neighbours that have more.
         """
-        full = self.masked_table().weight.clone()
+        pursuit = self._pursuit() if steps else None
         super().cut(sizes, steps)
-        if steps:
-            self.masked_table().weight.copy_(self._pursuit(full).fit(self.table().sizes, full, steps))
+        if pursuit:
+            self.masked_table().weight.copy_(pursuit.fit(self.table().sizes, steps))
 
     @torch.no_grad()
     def gains(self, cap: int, min_size: int, refit_steps: int) -> Tensor:
         """Return what parameters are worth where cut tables are fitted anew: see :meth:`Backbone.gains`."""
         if not refit_steps:
             return super().gains(cap, min_size, refit_steps)
-        self.check_full()
-        return self._pursuit(self.masked_table().weight.clone()).gains(cap, min_size)
+        return self._pursuit().gains(cap, min_size)
 
     def pack(self) -> None:
         """Hold only what is inside the sizes: see :meth:`Backbone.pack`."""
         super().pack()
         self._last_pursuit = None
 
-    def _pursuit(self, full: Tensor) -> TablePursuit:
-        """The problem of a full table; cuts of the same table share its weights and curvature."""
+    def _pursuit(self) -> TablePursuit:
+        """The problem of the full table; cuts of the same table share its weights and curvature."""
+        self.check_full()
+        full = self.masked_table().weight.detach()
         powers = self.frequency.clamp(min=1) ** self.refit_power
         users, items = powers[: self.num_users], powers[self.num_users :]
         importance = torch.cat([users / users.sum(), items / items.sum()])
         last = self._last_pursuit
         if last is None or not last.is_of(full, importance):
-            self._last_pursuit = last = TablePursuit(full, self.propagate, importance)
+            self._last_pursuit = last = TablePursuit(full.clone(), self.propagate, importance)
         return last
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -46,18 +46,17 @@ class TablePursuit:
         """The mask of sizes: ``(num_rows, d)`` bool."""
         return torch.arange(self.full.shape[1], device=sizes.device) < sizes.unsqueeze(1)
 
-    def fit(self, sizes: Tensor, start: Tensor, steps: int) -> Tensor:
-        """Conjugate gradients from a start, preconditioned by the curvature.
+    def fit(self, sizes: Tensor, steps: int) -> Tensor:
+        """Conjugate gradients from the masked full table, preconditioned by the curvature.
 
         Args:
             sizes: ``(num_rows,)`` integers.
-            start: ``(num_rows, d)``; what the mask leaves out is ignored.
             steps: Steps, two propagations each.
 
         Returns:
             ``(num_rows, d)``, zero outside of the mask.
         """
-        table, used = start * self.kept(sizes), int(sizes.max())
+        table, used = self.full * self.kept(sizes), int(sizes.max())
         gradient = self._normal(self.full[:, :used] - table[:, :used])
         table[:, :used] += self._towards_fit(sizes, gradient, steps)[0]
         return table
@@ -101,7 +100,7 @@ class TablePursuit:
         """
         num_rows, width = self.full.shape
         sizes = torch.full((num_rows,), min_size, device=self.full.device)
-        table = self.fit(sizes, self.full, _STEPS)
+        table = self.fit(sizes, _STEPS)
         gradient = self._normal(self.full - table)
         columns = torch.arange(width, device=self.full.device)
         for rounds_left in range(_ROUNDS, 0, -1):

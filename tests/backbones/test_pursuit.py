@@ -49,7 +49,7 @@ def exact_curvature(pursuit: TablePursuit) -> Tensor:
 def test_fit_is_the_least_squares_solution(largest: int) -> None:
     pursuit = make_pursuit()
     sizes = torch.arange(NUM_ROWS) % (largest + 1)
-    fitted = pursuit.fit(sizes, pursuit.full, steps=200)
+    fitted = pursuit.fit(sizes, steps=200)
     kept, matrix = pursuit.kept(sizes), make_matrix()
     roots = relative_weights(pursuit).sqrt().unsqueeze(1)
     for column in range(WIDTH):
@@ -101,5 +101,5 @@ def test_sizes_of_the_pursuit_rebuild_more_than_those_of_single_rows() -> None:
     for gains in (pursuit.gains(cap, min_size=1), pursuit.propagate(pursuit.full).square()):
         pooled = pool_decreasing(gains).numpy()
         sizes = torch.from_numpy(top_sizes(pooled, cap, min_size=1, max_size=WIDTH))
-        left.append(missing(pursuit, pursuit.fit(sizes, pursuit.full, steps=50)))
+        left.append(missing(pursuit, pursuit.fit(sizes, steps=50)))
     assert left[0] < left[1]
