@@ -7,7 +7,7 @@ import pytest
 from bet_lightning import cli
 from bet_lightning.results import read_summary
 from tests.benchmarks import __main__ as benchmarks
-from tests.benchmarks import convergence, growth, probes, round_trip, serving, storage
+from tests.benchmarks import basis, convergence, growth, probes, round_trip, serving, storage
 from tests.benchmarks.measure import paired
 from tests.conftest import write_config
 
@@ -47,6 +47,13 @@ def test_the_study_of_probes_runs(family: str) -> None:
     for each in found.values():
         assert each.keys() == {f"{name}_{kind}" for name in ("rho", "lost") for kind in kinds}
         assert all(-1 <= each[f"rho_{kind}"] <= 1 and each[f"lost_{kind}"] >= 0 for kind in kinds)
+
+
+@needs_data
+def test_turning_trained_tables_leaves_their_scores() -> None:
+    found = basis.main(["--data-dir", DATA_DIR, "--max-size", "16", "--epochs", "1"])
+    assert found.keys() == probes.BACKBONES.keys()
+    assert all(difference < 1e-3 for difference in found.values())
 
 
 @needs_data
