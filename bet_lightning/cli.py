@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from bet_lightning.errors import one_line
 from bet_lightning.exporting import best_checkpoint
 from bet_lightning.report import print_results
 from bet_lightning.results import read_summary, write_json
+from bet_lightning.runs.lock import lock_folder
 from bet_lightning.trainer import EXPORTS, Trainer
 
 log = logging.getLogger("bet_lightning")
@@ -99,7 +101,16 @@ class LastCheckpoint(ModelCheckpoint):
 
 
 class BETCLI(LightningCLI):
-    """LightningCLI with a run folder, and commands that know the results of a run."""
+    """LightningCLI with a run folder, and commands that know the results of a run.
+
+    Args:
+        held: Takes the lock of the run folder.
+        settings: Further arguments of ``LightningCLI``.
+    """
+
+    def __init__(self, held: ExitStack, **settings: Any) -> None:
+        self._held = held
+        super().__init__(**settings)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -132,7 +143,10 @@ class BETCLI(LightningCLI):
         config = self.config["fit"]
         if config.data is None:
             raise ValueError("data is missing: name a data module, as configs/quickstart.yaml does")
-        if config.ckpt_path or config.trainer.fast_dev_run or self.trainer.global_rank > 0:
+        if config.trainer.fast_dev_run or self.trainer.global_rank > 0:
+            return
+        self._held.enter_context(lock_folder(self._folder))
+        if config.ckpt_path:
             return
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
@@ -140,7 +154,8 @@ class BETCLI(LightningCLI):
 
     def before_export(self) -> None:
         """Move aside what an earlier export for other budgets left."""
-        if self.config["export"].budget:
+        if self.config["export"].budget and self.trainer.global_rank == 0:
+            self._held.enter_context(lock_folder(self._folder))
             _move_aside(self._folder)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
@@ -241,8 +256,10 @@ def main(args: ArgsType = None) -> None:
         logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
         for message in _HARMLESS_WARNINGS:
             warnings.filterwarnings("ignore", message)
+    held = ExitStack()
     try:
         BETCLI(
+            held,
             model_class=None,
             trainer_class=Trainer,
             subclass_mode_data=True,
@@ -269,3 +286,5 @@ def main(args: ArgsType = None) -> None:
             raise
         print(f"error: {one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
+    finally:
+        held.close()

@@ -1,6 +1,7 @@
 """From a trained backbone to the files of a packed table, and back to its weights."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -180,9 +181,11 @@ def check_output(path: Path) -> None:
     """Refuse to put a table in the place of something else.
 
     Raises:
-        ValueError: If there is a file of that name, or a folder with other things.
+        ValueError: If anything but a packed table's folder has that name: a file, a link, a device, another folder.
     """
-    if path.is_file() or (path.is_dir() and {each.name for each in path.iterdir()} - {HEADER, TENSORS}):
+    if not os.path.lexists(path):
+        return
+    if path.is_symlink() or not path.is_dir() or {each.name for each in path.iterdir()} != {HEADER, TENSORS}:
         raise ValueError(f"--output {path}: holds something else than a packed table, which is not to be lost")
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,19 @@ def test_export_says_what_is_missing(
     with pytest.raises(SystemExit, match="2"):
         main(["export", "--config", str(write_config(tmp_path, "run")), *arguments])
     assert message in capsys.readouterr().err
+
+
+def test_output_replaces_nothing_but_a_packed_table(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty, pipe, link = tmp_path / "empty", tmp_path / "pipe", tmp_path / "link"
+    empty.mkdir()
+    os.mkfifo(pipe)
+    link.symlink_to(empty)
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to(tmp_path / "nowhere")
+    for path in (empty, pipe, link, dangling, Path(os.devnull)):
+        before = path.lstat()
+        line = refused(["export", "--config", str(run / "config.yaml"), "--output", str(path)], capsys)
+        assert f"--output {path}: holds something else than a packed table" in line
+        assert os.path.samestat(path.lstat(), before)
