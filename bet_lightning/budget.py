@@ -1,19 +1,16 @@
-"""The memory budget: one integer cap on the parameters of all embedding tables, and how it is met exactly."""
+"""The memory budget: what a user gives, and what it resolves to on the tables of a backbone."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
-
-import numpy as np
-import numpy.typing as npt
-
-FloatArray = npt.NDArray[np.float64]
 
 Dtype = Literal["fp32", "fp16", "bf16", "int8"]
 VALUE_BYTES: dict[Dtype, int] = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 SCALE_BYTES = 2  # of a row's scale in a table of int8
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_SHORT_PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%|[A-Za-z]*)\s*")
 _BYTES_PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
@@ -62,6 +59,82 @@ def format_bytes(num_bytes: float) -> str:
 
 
 @dataclass(frozen=True)
+class TableShape:
+    """The full table of a backbone, over all of its embedding tables.
+
+    Attributes:
+        num_users: Rows of users.
+        num_items: Rows of items.
+        width: Largest size of a row, over all tables.
+        num_tables: Tables of the backbone.
+    """
+
+    num_users: int
+    num_items: int
+    width: int
+    num_tables: int = 1
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of a table."""
+        return self.num_users + self.num_items
+
+    @property
+    def params(self) -> int:
+        """Parameters of the full table."""
+        return self.num_rows * self.width
+
+    def packed_bytes(self, params: int, *, dtype: Dtype = "fp32", min_size: int = 1) -> int:
+        """Bytes of a packed table with so many parameters: see :func:`packed_bytes`."""
+        return packed_bytes(
+            params, self.num_rows, self.width, dtype=dtype, min_size=min_size, num_tables=self.num_tables
+        )
+
+
+@dataclass(frozen=True)
+class ResolvedBudget:
+    """A budget on the tables of one backbone: everything that is to be known of it, in one object.
+
+    Attributes:
+        name: As the user gave it: the share that is kept (``0.1``), ``5000`` parameters or ``2MB``.
+        unit: Whether the user counts parameters or bytes.
+        params: The cap B: the largest sum of sizes of a prefix table.
+        bytes: Bytes of a packed prefix table with that many parameters; the user's own number where bytes are given.
+        dtype: What values are stored as.
+        min_size: Smallest size of a row.
+        shape: The full table.
+    """
+
+    name: str
+    unit: Literal["params", "bytes"]
+    params: int
+    bytes: int
+    dtype: Dtype
+    min_size: int
+    shape: TableShape
+
+    @property
+    def keep_ratio(self) -> float:
+        """Share of the full table's parameters that may be kept."""
+        return self.params / self.shape.params
+
+    def check(self, params: int, num_bytes: int) -> None:
+        """Refuse a table that costs more: the last line of defence, as every method keeps within by construction.
+
+        Args:
+            params: Its parameters.
+            num_bytes: Its bytes as float32, with whatever index it needs.
+
+        Raises:
+            ValueError: If it is over the budget.
+        """
+        if params > self.params and self.unit == "params":
+            raise ValueError(f"the table has {params} parameters, over the budget of {self.params}")
+        if self.unit == "bytes" and self.dtype == "fp32" and num_bytes > self.bytes:
+            raise ValueError(f"the table has {num_bytes} bytes, over the budget of {self.bytes}")
+
+
+@dataclass(frozen=True)
 class Budget:
     """A memory budget, given in exactly one form.
 
@@ -100,35 +173,84 @@ class Budget:
         if self.dtype not in VALUE_BYTES:
             raise ValueError(f"budget.dtype must be one of {', '.join(get_args(Dtype))}, got {self.dtype!r}")
 
-    def cap(self, num_rows: int, max_size: int, *, min_size: int = 1, num_tables: int = 1) -> int:
-        """Resolve the budget to the largest allowed sum of sizes.
+    @classmethod
+    def parse(cls, text: str) -> "Budget":
+        """Read a short form: ``10%`` or ``0.1`` is a share to keep, ``2MB`` a number of bytes, ``5000`` of parameters.
+
+        Raises:
+            ValueError: If it is none of these.
+        """
+        match = _SHORT_PATTERN.fullmatch(text)
+        if match is None:
+            raise ValueError(f"budget must look like 10%, 0.1, 5000 (parameters) or 2MB, got {text!r}")
+        number, unit = match.groups()
+        if unit == "%":
+            return cls(keep_ratio=float(number) / 100)
+        if unit:
+            return cls(bytes=text)
+        return cls(params=int(number)) if number.isdecimal() else cls(keep_ratio=float(number))
+
+    @property
+    def name(self) -> str:
+        """How results for this budget are called: the share kept, the parameters or the bytes, as given."""
+        if self.params is not None:
+            return str(self.params)
+        if self.bytes is not None:
+            return "".join(str(self.bytes).split()) if isinstance(self.bytes, str) else f"{self.bytes}B"
+        return f"{self._kept():.10g}"
+
+    def _kept(self) -> float:
+        return self.keep_ratio if self.keep_ratio is not None else 1 - (self.sparsity or 0.0)
+
+    def resolve(self, shape: TableShape, min_size: int = 1) -> ResolvedBudget:
+        """Work out what the budget means for the tables of a backbone.
 
         Args:
-            num_rows: Rows of the table, users and items together.
-            max_size: Largest size of a row, over all tables of the backbone.
+            shape: The full table.
             min_size: Smallest size of a row.
-            num_tables: Tables of the backbone.
-
-        Returns:
-            The cap B in parameters, with ``min_size * num_rows <= B <= max_size * num_rows``.
 
         Raises:
             ValueError: If no table fits into the budget, or the budget exceeds the full table.
         """
-        smallest, full = max(1, min_size * num_rows), num_rows * max_size
-        table = {"num_rows": num_rows, "max_size": max_size, "min_size": min_size, "num_tables": num_tables}
+        cap = self.cap(shape, min_size)
+        in_bytes = self.bytes is not None
+        needed = shape.packed_bytes(cap, dtype=self.dtype, min_size=min_size)
+        return ResolvedBudget(
+            self.name,
+            "bytes" if in_bytes else "params",
+            cap,
+            parse_bytes(self.bytes) if self.bytes is not None else needed,
+            self.dtype,
+            min_size,
+            shape,
+        )
+
+    def cap(self, shape: TableShape, min_size: int = 1) -> int:
+        """Resolve the budget to the largest allowed sum of sizes.
+
+        Args:
+            shape: The full table.
+            min_size: Smallest size of a row.
+
+        Returns:
+            The cap B in parameters, with ``min_size * num_rows <= B <= width * num_rows``.
+
+        Raises:
+            ValueError: If no table fits into the budget, or the budget exceeds the full table.
+        """
+        num_rows, full = shape.num_rows, shape.params
+        smallest = max(1, min_size * num_rows)
         if self.params is not None:
             form, cap, low, high = "params", self.params, f"{smallest}", f"{full}"
         elif self.bytes is not None:
-            overhead = packed_bytes(0, **table, dtype=self.dtype)
+            overhead = shape.packed_bytes(0, dtype=self.dtype, min_size=min_size)
             form, cap = "bytes", (parse_bytes(self.bytes) - overhead) // VALUE_BYTES[self.dtype]
-            low = f"{packed_bytes(smallest, **table, dtype=self.dtype)}"
+            low = f"{shape.packed_bytes(smallest, dtype=self.dtype, min_size=min_size)}"
             high = f"{full * VALUE_BYTES[self.dtype] + overhead}"
         else:
             form = "keep_ratio" if self.keep_ratio is not None else "sparsity"
-            keep = self.keep_ratio if self.keep_ratio is not None else 1 - (self.sparsity or 0.0)
             # the small term undoes binary rounding: 1 - 0.9 must keep a tenth, not a parameter less
-            cap = min(full, int(keep * full * (1 + 1e-12)))
+            cap = min(full, int(self._kept() * full * (1 + 1e-12)))
             ratio = -(-smallest * 10**6 // full) / 10**6
             low, high = (f"{ratio:g}", "1") if form == "keep_ratio" else (f"{1 - ratio:g} (largest)", "0")
         given = getattr(self, form)
@@ -145,76 +267,15 @@ class Budget:
         return cap
 
 
-def check_cap(cap: int, num_rows: int, *, min_size: int, max_size: int) -> None:
-    """Refuse a cap that no sizes within the bounds can sum to.
+def resolve_budgets(budgets: Sequence[Budget], shape: TableShape, min_size: int) -> tuple[ResolvedBudget, ...]:
+    """Resolve several budgets for one backbone, the largest first, so that their order is without effect.
 
     Raises:
-        ValueError: If it is out of ``[min_size * num_rows, max_size * num_rows]``.
+        ValueError: If there is none, one cannot be met, or two are the same.
     """
-    if not min_size * num_rows <= cap <= max_size * num_rows:
-        raise ValueError(
-            f"cap must be in [{min_size * num_rows}, {max_size * num_rows}] for {num_rows} rows of size "
-            f"{min_size} to {max_size}, got {cap}"
-        )
-
-
-def split_cap(cap: int, user_share: float, num_users: int, num_items: int, *, min_size: int, max_size: int) -> int:
-    """Parameters for users: their share of the cap, moved to the nearest that both sides can spend."""
-    low = max(min_size * num_users, cap - max_size * num_items)
-    high = min(max_size * num_users, cap - min_size * num_items)
-    return min(max(round(user_share * cap), low), high)
-
-
-def allocate(weights: npt.ArrayLike, cap: int, *, min_size: int = 1, max_size: int) -> npt.NDArray[np.int64]:
-    """Hand out ``cap`` parameters in proportion to weights, exactly and within bounds.
-
-    The real-valued shares ``clip(s * weight, min_size, max_size)`` are scaled by the ``s`` at which they sum to the
-    cap, floored, and what flooring left over goes to the largest remainders (ties: the earlier row). Sizes are
-    monotone in the weights, except that equal weights may differ by one.
-
-    Args:
-        weights: (num_rows,) non-negative and finite; all zero means equal weights.
-        cap: The sum of sizes wanted.
-        min_size: Smallest size of a row.
-        max_size: Largest size of a row.
-
-    Returns:
-        (num_rows,) int64 sizes with ``sizes.sum() == cap``.
-
-    Raises:
-        ValueError: If the cap is out of ``[min_size * num_rows, max_size * num_rows]`` or a weight is negative or
-            not finite.
-    """
-    weight = np.asarray(weights, dtype=np.float64)
-    n = weight.size
-    check_cap(cap, n, min_size=min_size, max_size=max_size)
-    if n == 0:
-        return np.zeros(0, dtype=np.int64)
-    if not np.isfinite(weight).all() or weight.min() < 0:
-        raise ValueError("weights must be finite and not negative")
-    top = weight.max()
-    # a floor under the weights lets every row take part once the heavier ones are full
-    weight = np.maximum(weight / top, 1e-9) if top > 0 else np.ones(n)
-    ascending = np.sort(weight)
-    prefix = np.concatenate([[0.0], np.cumsum(ascending)])
-
-    def total(scale: float) -> float:
-        low, high = np.searchsorted(ascending, [min_size / scale, max_size / scale])
-        return float(low * min_size + scale * (prefix[high] - prefix[low]) + (n - high) * max_size)
-
-    # bisection on log(scale), where total() is continuous and grows from min_size * n to max_size * n
-    lower, upper = np.log(max(min_size, 1e-9) / 2), np.log(2 * max_size / ascending[0])
-    if min_size == 0:
-        lower = np.log(1e-9 / n)
-    for _ in range(100):
-        middle = (lower + upper) / 2
-        if total(np.exp(middle)) <= cap:
-            lower = middle
-        else:
-            upper = middle
-    shares: FloatArray = np.clip(np.exp(lower) * weight, min_size, max_size)
-    sizes = np.floor(shares).astype(np.int64)
-    left = cap - int(sizes.sum())
-    remainder = np.where(sizes < max_size, shares - sizes, -1.0)
-    sizes[np.argsort(-remainder, kind="stable")[:left]] += 1
-    return sizes
+    resolved = sorted((budget.resolve(shape, min_size) for budget in budgets), key=lambda budget: -budget.params)
+    caps = [budget.params for budget in resolved]
+    names = [budget.name for budget in resolved]
+    if not caps or len(set(caps)) < len(caps) or len(set(names)) < len(names):
+        raise ValueError(f"search.budget needs budgets that differ, got {caps} parameters")
+    return tuple(resolved)

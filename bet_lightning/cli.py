@@ -6,6 +6,8 @@ import signal
 import sys
 import warnings
 from contextlib import ExitStack
+from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +22,23 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich import get_console
 
-from bet_lightning import __version__, backbones, baselines, data, modules  # noqa: F401  (class names in configs)
-from bet_lightning.callbacks import PredictionWriter, SearchProgressBar
-from bet_lightning.checkpoint_io import FileCheckpointIO, check_checkpoint
+from bet_lightning import __version__, backbones, data, methods, modules, objectives  # noqa: F401  (class names)
+from bet_lightning.callbacks import PredictionWriter, SearchProgressBar, TableSearch
+from bet_lightning.deploy.checkpoint_io import FileCheckpointIO, check_checkpoint
+from bet_lightning.deploy.exporting import best_checkpoint
 from bet_lightning.errors import one_line
-from bet_lightning.exporting import best_checkpoint
-from bet_lightning.report import print_results
-from bet_lightning.results import read_summary, write_json
+from bet_lightning.runs.folder import read_record, write_record
 from bet_lightning.runs.lock import lock_folder
+from bet_lightning.runs.report import Stage, print_results
 from bet_lightning.trainer import EXPORTS, Trainer
 
 log = logging.getLogger("bet_lightning")
 
-_COMMANDS_OWN = (  # arguments that are no settings
-    *("ckpt_path", "weights_only", "return_predictions"),
-    *("budget", "fine_tune", "num_probes", "output", "dtype", "history"),
-)
+_DEFAULTS = {  # what a call without a config trains, and with what
+    "model": {"class_path": "RecommenderModule"},
+    "data": {"class_path": "InteractionDataModule"},
+    "search.method": {"class_path": "BET"},
+}
 
 _HARMLESS_WARNINGS = (
     ".*smaller than the logging interval.*",
@@ -63,11 +66,14 @@ class SaveRunConfig(SaveConfigCallback):
         path = Path(trainer.default_root_dir) / "config.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         config = self.config.clone()
-        for name in _COMMANDS_OWN:
+        commands_own = {"ckpt_path", "weights_only", "return_predictions", *signature(Trainer.export).parameters}
+        for name in commands_own - {"self", "model", "datamodule"}:
             config.pop(name, None)
         path.write_text(self.parser.dump(config, skip_none=False))
         for logger in trainer.loggers:
-            logger.log_hyperparams({name: self.config.as_dict().get(name) for name in ("model", "data", "trainer")})
+            logger.log_hyperparams(
+                {name: self.config.as_dict().get(name) for name in ("model", "data", "search", "trainer")}
+            )
 
 
 class RunLogger(CSVLogger):
@@ -118,8 +124,10 @@ class BETCLI(LightningCLI):
         return {**LightningCLI.subcommands(), "export": {"model", "datamodule"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add ``--predictions.path``."""
+        """Add the search and ``--predictions.path``, and what a call without a config does."""
+        parser.add_class_arguments(TableSearch, "search")
         parser.add_lightning_class_args(PredictionWriter, "predictions")
+        parser.set_defaults(_DEFAULTS)
 
     def before_instantiate_classes(self) -> None:
         """Name the run folder after the config file."""
@@ -141,9 +149,7 @@ class BETCLI(LightningCLI):
     def before_fit(self) -> None:
         """Move an older run of that name aside, once the data is known to be good."""
         config = self.config["fit"]
-        if config.data is None:
-            raise ValueError("data is missing: name a data module, as configs/quickstart.yaml does")
-        if config.trainer.fast_dev_run or self.trainer.global_rank > 0:
+        if self.trainer.global_rank > 0:
             return
         self._held.enter_context(lock_folder(self._folder))
         if config.ckpt_path:
@@ -169,7 +175,10 @@ class BETCLI(LightningCLI):
             if not any(isinstance(logger, CSVLogger) for logger in given):
                 given = [*given, RunLogger(config["default_root_dir"], name="logs")]
             kwargs["logger"] = given
-        callbacks = list(config["callbacks"] or [])
+        callbacks = config["callbacks"] or []
+        callbacks = [*callbacks] if isinstance(callbacks, list) else [callbacks]
+        if isinstance(self.model, modules.RecommenderModule):
+            callbacks.append(self._get(self.config_init, "search"))
         if not config["fast_dev_run"]:
             callbacks.append(LastCheckpoint())
         if config["enable_progress_bar"] is not False:
@@ -197,19 +206,22 @@ class BETCLI(LightningCLI):
         path = ckpt_path or str(best_checkpoint(self._folder))
         self.trainer.predict(ckpt_path=path, **kwargs | {"return_predictions": False})
 
-    def _evaluate(self, stage: str, run: Any, ckpt_path: str | None = None, **kwargs: Any) -> None:
+    def _evaluate(self, stage: Stage, run: Any, ckpt_path: str | None = None, **kwargs: Any) -> None:
         if ckpt_path is not None or not isinstance(self.model, modules.RecommenderModule):
             run(ckpt_path=ckpt_path, **kwargs)
             return
-        summary = read_summary(self._folder)
+        record = read_record(self._folder)
         kwargs["verbose"] = False
-        for result in summary["results"]:
-            metrics = run(ckpt_path=str(self._folder / result["checkpoint"]), **kwargs)[0]
-            result[stage] = {name.partition("/")[2]: value for name, value in metrics.items()}
+        for result in record.results:
+            found = run(ckpt_path=str(self._folder / result.checkpoint), **kwargs)[0]
+            metrics = {name.partition("/")[2]: value for name, value in found.items()}
+            tested = replace(result, valid=metrics) if stage == "valid" else replace(result, test=metrics)
+            results = (tested if each.name == result.name else each for each in record.results)
+            record = replace(record, results=tuple(results))
         if self.trainer.is_global_zero:
             if stage == "test":
-                write_json(self._folder / "summary.json", summary)
-            print_results(summary, stage)
+                write_record(self._folder, record)
+            print_results(record, stage)
 
     @property
     def _folder(self) -> Path:

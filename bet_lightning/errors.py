@@ -5,7 +5,7 @@ import os
 import re
 import traceback
 
-from bet_lightning import backbones, baselines, callbacks, data, modules
+from bet_lightning import backbones, data, methods, modules, objectives
 
 _KEY = re.compile(r'Parser key "([^"]+)":')
 _CLASS = re.compile(r"given class_path '[^']+':")
@@ -55,7 +55,7 @@ def shorten(message: str) -> str:
 def _no_class(found: re.Match[str]) -> str:
     """Say that there is no class of a name, and which one is meant."""
     name = found.group(1)
-    known = [known for module in (backbones, baselines, callbacks, data, modules) for known in vars(module)]
+    known = [known for module in (backbones, data, methods, modules, objectives) for known in vars(module)]
     near = difflib.get_close_matches(name, known, n=1)
     return f"there is no class {name!r}" + (f", did you mean {near[0]!r}?" if near else "")
 

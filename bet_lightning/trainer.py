@@ -7,16 +7,17 @@ import pytorch_lightning as pl
 from bet_lightning.budget import Budget, Dtype
 from bet_lightning.callbacks import TableSearch
 from bet_lightning.data import InteractionDataModule
-from bet_lightning.exporting import best_checkpoint, pack_checkpoint
+from bet_lightning.deploy.exporting import best_checkpoint, pack_checkpoint
+from bet_lightning.deploy.packing import check_output
+from bet_lightning.methods.base import FULL
 from bet_lightning.modules import RecommenderModule
-from bet_lightning.packing import check_output
-from bet_lightning.results import read_summary
+from bet_lightning.runs.folder import read_record
 
 EXPORTS = "exports"  # folder of a run for what is made from it
 
 
 class Trainer(pl.Trainer):
-    """Lightning's Trainer that can also pack a finished run's tables, and serve further budgets from it."""
+    """Lightning's Trainer that can also pack a finished run's tables, and cut them for further budgets."""
 
     def export(
         self,
@@ -26,7 +27,7 @@ class Trainer(pl.Trainer):
         output: str | None = None,
         dtype: Dtype | None = None,
         history: bool = True,
-        budget: Budget | list[Budget] | None = None,
+        budget: Budget | str | list[Budget | str] | None = None,
         fine_tune: int = 0,
         num_probes: int = 8,
     ) -> None:
@@ -51,20 +52,20 @@ class Trainer(pl.Trainer):
             ValueError: If there is nothing to do, no finished run or no search in its configuration, or an argument
                 is out of range.
         """
-        budgets = [budget] if isinstance(budget, Budget) else budget or []
         if not isinstance(model, RecommenderModule) or not isinstance(datamodule, InteractionDataModule):
             raise ValueError("export needs the configuration of a run of RecommenderModule on InteractionDataModule")
-        if not budgets and not output:
+        if budget is None and not output:
             raise ValueError("export needs --output, a folder for a packed table, or --budget, as --budget.params 5000")
-        if budgets and ckpt_path:
+        if budget is not None and ckpt_path:
             raise ValueError(f"--ckpt_path {ckpt_path} and --budget exclude each other")
         exports = Path(self.default_root_dir)
-        if output and len(budgets) < 2:
+        several = isinstance(budget, list) and len(budget) > 1
+        if output and not several:
             check_output(Path(output))
-        if budgets:
-            self._serve(model, datamodule, budgets, fine_tune, num_probes)
-            results = {result["name"]: exports / result["checkpoint"] for result in read_summary(exports)["results"]}
-            packed = {name: path for name, path in results.items() if name != "full"}
+        if budget is not None:
+            self._cut(model, datamodule, budget, fine_tune, num_probes)
+            results = [result for result in read_record(exports).results if result.name != FULL]
+            packed = {result.name: exports / result.checkpoint for result in results}
         else:
             packed = {"": Path(ckpt_path) if ckpt_path else best_checkpoint(exports.parent)}
         if not output or not self.is_global_zero:
@@ -74,14 +75,14 @@ class Trainer(pl.Trainer):
         if model.backbone is None:
             model.build(datamodule.dataset.train)
         for name, checkpoint in packed.items():
-            folder = Path(output) / name if len(packed) > 1 else Path(output)
+            folder = Path(output) / name if several else Path(output)
             pack_checkpoint(model, datamodule.dataset, checkpoint, folder, dtype, history)
 
-    def _serve(
+    def _cut(
         self,
         model: RecommenderModule,
         datamodule: InteractionDataModule,
-        budgets: list[Budget],
+        budget: Budget | str | list[Budget | str],
         fine_tune: int,
         num_probes: int,
     ) -> None:
@@ -89,11 +90,12 @@ class Trainer(pl.Trainer):
         if fine_tune < 0 or num_probes < 1:
             raise ValueError(f"export needs fine_tune >= 0 and num_probes >= 1, got {fine_tune} and {num_probes}")
         callbacks: list[pl.Callback] = self.callbacks  # type: ignore[attr-defined]
-        searches = [callback for callback in callbacks if isinstance(callback, TableSearch)]
-        if not searches:
-            raise ValueError("export needs the configuration of a run with TableSearch among its callbacks")
+        search = next((callback for callback in callbacks if isinstance(callback, TableSearch)), None)
+        if search is None:
+            raise ValueError("export needs the configuration of a run with a search")
         last = Path(self.default_root_dir).parent / "checkpoints" / "last.ckpt"
         if not last.is_file():
             raise ValueError(f"{last}: no such file; export needs a finished run: name its config.yaml")
-        searches[0].serve(budgets, str(last), num_probes=num_probes, num_epochs=fine_tune)
+        method = search.method.for_finished_run(str(last), num_probes, fine_tune)
+        callbacks[callbacks.index(search)] = TableSearch(budget, method, search.seed)
         self.fit(model, datamodule=datamodule)

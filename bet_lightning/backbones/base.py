@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from bet_lightning.backbones.abilities import Refit
 from bet_lightning.backbones.graph import Edges
-from bet_lightning.embedding.masked import MaskedEmbedding, check_sizes
-from bet_lightning.embedding.packed import PackedEmbedding
+from bet_lightning.backbones.recipe import Recipe
+from bet_lightning.budget import TableShape
+from bet_lightning.tables.base import EmbeddingTable, Fill
+from bet_lightning.tables.masked import MaskedEmbedding, check_sizes
+from bet_lightning.tables.packed import PackedEmbedding
 
 
 class Backbone(nn.Module, ABC):
-    """Recommender over embedding tables of one size a row; a table has one row per user, then one row per item.
+    """Recommender over embedding tables; a table has one row per user, then one row per item.
 
-    Tables are masked, until :meth:`pack` leaves no more of them than their sizes. Packed ones are trained and ranked by
-    like masked ones; what changes sizes, basis or whole rows refuses them with a ValueError.
+    Tables are at first masked: full, with a size a row. :meth:`pack` leaves no more of them than their sizes, and
+    :meth:`use_tables` puts tables of any other form in their place. All are trained and ranked with in the same way;
+    what changes sizes, basis or whole rows needs masked ones. What a backbone can do beyond this is in
+    ``backbones/abilities.py``.
 
     Args:
         edges: Unique training interactions; they fix the numbers of users and items.
@@ -27,10 +34,8 @@ class Backbone(nn.Module, ABC):
     Attributes:
         rebuilds_rows: Whether a row of size 0 still gets a vector, from its neighbours in the graph.
         scoring_settings: Names of the attributes that scores depend on besides weights and edges, all plain numbers.
-        refit_powers: Powers of popularity, in order, by which a row's error may count among its side's when :meth:`cut`
-            makes up for what it cuts: which is best depends on the data. None for backbones that cannot.
-        refit_power: ``()`` float32 the one in force, in checkpoints; only where there are some.
-        tables: The tables, all of one shape, and all masked or all packed.
+        recipe: How it is trained where a user says nothing.
+        tables: The tables, all of one shape and one form.
         frequency: ``(num_rows,)`` float32, training interactions of each row.
 
     Raises:
@@ -39,8 +44,7 @@ class Backbone(nn.Module, ABC):
 
     rebuilds_rows: ClassVar[bool]
     scoring_settings: ClassVar[tuple[str, ...]] = ()
-    refit_powers: ClassVar[tuple[float, ...]] = ()
-    refit_power: Tensor
+    recipe: ClassVar[Recipe] = Recipe()
     frequency: Tensor
 
     def __init__(self, edges: Edges, max_size: int = 128, num_tables: int = 1) -> None:
@@ -56,25 +60,64 @@ class Backbone(nn.Module, ABC):
         frequency = torch.cat([torch.bincount(rows, minlength=count) for rows, count in sides])
         self.register_buffer("frequency", frequency.float(), persistent=False)
 
-    def table(self, index: int = 0) -> MaskedEmbedding | PackedEmbedding:
+    def table(self, index: int = 0) -> EmbeddingTable:
         """Return one of the tables."""
-        return cast(MaskedEmbedding | PackedEmbedding, self.tables[index])
+        return cast(EmbeddingTable, self.tables[index])
+
+    def prefix_table(self, index: int = 0) -> MaskedEmbedding | PackedEmbedding:
+        """Return one of the tables for what needs sizes.
+
+        Raises:
+            ValueError: If it is no prefix table.
+        """
+        table = self.table(index)
+        if not isinstance(table, MaskedEmbedding | PackedEmbedding):
+            raise ValueError(f"a table with a size for every row is needed, got {type(table).__name__}")
+        return table
 
     def masked_table(self, index: int = 0) -> MaskedEmbedding:
         """Return one of the tables for what needs all of its columns.
 
         Raises:
-            ValueError: If it is packed.
+            ValueError: If it is not masked.
         """
-        table = self.table(index)
+        table = self.prefix_table(index)
         if isinstance(table, PackedEmbedding):
             raise ValueError("the tables are packed: unpack() them before their sizes, basis or whole rows are changed")
         return table
 
     @property
+    def has_prefix_tables(self) -> bool:
+        """Whether the tables are masked or packed, so that every row has a size."""
+        return isinstance(self.table(), MaskedEmbedding | PackedEmbedding)
+
+    @property
     def is_packed(self) -> bool:
         """Whether the tables hold no more than their sizes."""
         return isinstance(self.table(), PackedEmbedding)
+
+    def use_tables(self, tables: Sequence[EmbeddingTable]) -> None:
+        """Put other tables in the place of the present ones: new parameters, which an optimiser is yet to be given.
+
+        Args:
+            tables: As many as there are, each of the same shape; moved to the device of the present ones.
+
+        Raises:
+            ValueError: If their number or a shape differs.
+        """
+        shapes = [(table.num_rows, table.max_size) for table in tables]
+        if shapes != [(self.num_rows, self.max_size)] * len(self.tables):
+            raise ValueError(f"tables must be {len(self.tables)} of {(self.num_rows, self.max_size)}, got {shapes}")
+        device = self.frequency.device
+        for index, table in enumerate(tables):
+            self.tables[index] = table.to(device)
+
+    def use_masked_tables(self) -> None:
+        """Replace tables of any other form by masked ones, packed ones by what they hold."""
+        if self.has_prefix_tables:
+            self.unpack()
+        else:
+            self.use_tables([MaskedEmbedding(self.num_rows, self.max_size) for _ in self.tables])
 
     def pack(self) -> None:
         """Replace masked tables by packed ones: new parameters, which an optimiser is yet to be given."""
@@ -83,10 +126,15 @@ class Backbone(nn.Module, ABC):
                 self.tables[index] = PackedEmbedding.from_masked(table)
 
     def unpack(self) -> None:
-        """Replace packed tables by masked ones, zero outside their masks: new parameters likewise."""
+        """Replace packed tables by masked ones, zero outside their masks: new parameters as well."""
         for index, table in enumerate(self.tables):
             if isinstance(table, PackedEmbedding):
                 self.tables[index] = table.to_masked()
+
+    @property
+    def shape(self) -> TableShape:
+        """The full table that budgets are relative to."""
+        return TableShape(self.num_users, self.num_items, self.row_width, len(self.tables))
 
     @property
     def row_width(self) -> int:
@@ -95,13 +143,20 @@ class Backbone(nn.Module, ABC):
 
     @property
     def sizes(self) -> Tensor:
-        """``(num_rows,)`` int64, parameters of each row over all tables."""
-        return torch.stack([self.table(t).sizes.long() for t in range(len(self.tables))]).sum(0)
+        """``(num_rows,)`` int64, parameters of each row over all prefix tables."""
+        return torch.stack([self.prefix_table(t).sizes.long() for t in range(len(self.tables))]).sum(0)
 
     @property
     def num_used(self) -> int:
-        """Number of embedding parameters inside the masks: what a budget caps."""
+        """Number of embedding parameters: what a budget caps."""
         return sum(self.table(t).num_used for t in range(len(self.tables)))
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the deployed tables as float32; prefix tables of one backbone share the sizes of rows."""
+        if self.has_prefix_tables:
+            return self.shape.packed_bytes(self.num_used, min_size=int(self.sizes.min()))
+        return sum(self.table(t).num_bytes for t in range(len(self.tables)))
 
     def set_sizes(self, sizes: Tensor) -> None:
         """Share the size of every row evenly among the tables; the first tables take what is left over.
@@ -121,12 +176,12 @@ class Backbone(nn.Module, ABC):
         for index in range(num_tables):
             self.masked_table(index).set_sizes((wide + num_tables - 1 - index) // num_tables)
 
-    def cut(self, sizes: Tensor, steps: int) -> None:
-        """Set the sizes of full tables and make up for what is cut off, where a backbone can.
+    def cut(self, sizes: Tensor, refit: Refit = Refit()) -> None:
+        """Set the sizes of full tables and compensate for what is cut off, where a backbone can.
 
         Args:
             sizes: ``(num_rows,)`` integers in ``0..row_width``.
-            steps: Steps towards the best that the kept parameters can do; 0 leaves them as they are.
+            refit: How; without steps, kept parameters stay as they are.
 
         Raises:
             ValueError: If the shape, the dtype or a value of ``sizes`` is wrong, a row is cut already or the tables are
@@ -147,36 +202,14 @@ class Backbone(nn.Module, ABC):
                 f"{self.num_rows * self.row_width} parameters"
             )
 
-    @abstractmethod
-    def to_principal_basis(self) -> None:
-        """Change the tables' columns in place so that the first carry most of the scores, which stay what they are.
-
-        Rows count as often as they have interactions, whatever their length.
-
-        Raises:
-            ValueError: If a row has less than its full size or the tables are packed.
-        """
-
-    @abstractmethod
-    def energy(self) -> Tensor:
-        """Return the share of each parameter in the squares of what its row is used for, without gradient.
-
-        Returns:
-            ``(num_rows, row_width)`` float32, in the order in which sizes grow.
-        """
-
-    def gains(self, cap: int, min_size: int, refit_steps: int) -> Tensor:
-        """Return what each parameter is worth when sizes are chosen: its energy, unless a backbone knows better.
+    def reset_tables(self, fill: Fill) -> None:
+        """Draw the parameters of all tables again, each in its own form.
 
         Args:
-            cap: About how many parameters will be kept.
-            min_size: Smallest size of a row.
-            refit_steps: Steps that :meth:`cut` will take.
-
-        Returns:
-            ``(num_rows, row_width)`` float32, in the order in which sizes grow.
+            fill: Fills ``(rows, max_size)`` values of one table in place.
         """
-        return self.energy()
+        for index in range(len(self.tables)):
+            self.table(index).reset_parameters(fill)
 
     def item_rows(self, items: Tensor) -> Tensor:
         """Return the table rows of items: they come after the users'."""
@@ -184,7 +217,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw all parameters afresh; the sizes stay.
+        """Draw all parameters again; the sizes stay.
 
         Args:
             generator: Source of all randomness (default: the global CPU generator). The same state gives the

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bet_lightning.backbones.abilities import Refit
 from bet_lightning.backbones.base import Backbone
 from bet_lightning.backbones.basis import principal_axes, rotate
 from bet_lightning.backbones.dot_products import squared_norms, triplet_scores
@@ -29,7 +30,7 @@ class DotProductBackbone(Backbone):
     r"""Backbone with one table and the score :math:`\hat{y}_{ui} = z_u^\top z_i`, z being final vectors.
 
     Unless a class says otherwise, final vectors are linear in the table, each column apart: rotating its columns
-    rotates them alike, and no score changes.
+    rotates them in the same way, and no score changes.
     """
 
     @abstractmethod
@@ -60,8 +61,12 @@ class DotProductBackbone(Backbone):
 
     @torch.no_grad()
     def energy(self) -> Tensor:
-        """Return the squares of the final vectors, relative to their sum: see :meth:`Backbone.energy`."""
+        """Return the squares of the final vectors, relative to their sum: see :meth:`KnowsEnergy.energy`."""
         return torch.nn.functional.normalize(self.propagate(self.ego())).square()
+
+    def gains(self, cap: int, min_size: int, refit: Refit) -> Tensor:
+        """Return what each parameter is worth, its energy: see :meth:`KnowsEnergy.gains`."""
+        return self.energy()
 
     def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return final vectors ``(r, width)`` and squared norms ``(r,)`` of the masked table rows ``rows``.

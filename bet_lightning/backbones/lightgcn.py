@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from bet_lightning.backbones.abilities import Refit
 from bet_lightning.backbones.dot import DotProductBackbone
 from bet_lightning.backbones.dot_products import squared_norms
 from bet_lightning.backbones.graph import Edges, NormalizedGraph
@@ -43,13 +44,12 @@ class LightGCN(DotProductBackbone):
         self.num_layers = num_layers
         self.init_std = init_std
         self.graph = NormalizedGraph(edges)
-        self.register_buffer("refit_power", torch.zeros(()))
         self._last_pursuit: TablePursuit | None = None
         self.reset_parameters()
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the table from N(0, init_std²)."""
-        fill_normal(self.masked_table().weight, self.init_std, generator)
+        self.reset_tables(lambda values: fill_normal(values, self.init_std, generator))
 
     def ego(self) -> Tensor:
         """Return the masked table up to the largest size: columns propagate independently."""
@@ -60,33 +60,38 @@ class LightGCN(DotProductBackbone):
         return self.graph.propagate(ego, self.num_layers)
 
     @torch.no_grad()
-    def cut(self, sizes: Tensor, steps: int) -> None:
+    def cut(self, sizes: Tensor, refit: Refit = Refit()) -> None:
         r"""Set the sizes and fit what is kept to the final vectors of the full table: see :meth:`Backbone.cut`.
 
         A row of few parameters is rebuilt by neighbours that have more.
         """
-        pursuit = self._pursuit() if steps else None
-        super().cut(sizes, steps)
+        pursuit = self._pursuit(refit.power) if refit.steps else None
+        super().cut(sizes, refit)
         if pursuit:
-            self.masked_table().weight.copy_(pursuit.fit(self.table().sizes, steps))
+            self.masked_table().weight.copy_(pursuit.fit(self.masked_table().sizes, refit.steps))
 
     @torch.no_grad()
-    def gains(self, cap: int, min_size: int, refit_steps: int) -> Tensor:
-        """Return what parameters are worth where cut tables are fitted anew: see :meth:`Backbone.gains`."""
-        if not refit_steps:
-            return super().gains(cap, min_size, refit_steps)
-        return self._pursuit().gains(cap, min_size)
+    def gains(self, cap: int, min_size: int, refit: Refit) -> Tensor:
+        """Return what parameters are worth where cut tables are fitted again: see :meth:`KnowsEnergy.gains`."""
+        if not refit.steps:
+            return super().gains(cap, min_size, refit)
+        return self._pursuit(refit.power).gains(cap, min_size)
 
     def pack(self) -> None:
         """Hold only what is inside the sizes: see :meth:`Backbone.pack`."""
         super().pack()
         self._last_pursuit = None
 
-    def _pursuit(self) -> TablePursuit:
-        """The problem of the full table; cuts of the same table share its weights and curvature."""
+    def _pursuit(self, power: float) -> TablePursuit:
+        """Return the problem of the full table; cuts of the same table share its weights and curvature.
+
+        Args:
+            power: Power of popularity by which a row's error counts among its side's.
+        """
         self.check_full()
         full = self.masked_table().weight.detach()
-        powers = self.frequency.clamp(min=1) ** self.refit_power
+        # a tensor, not a number: torch rounds the power of a float32 table by a Python number in another way
+        powers = self.frequency.clamp(min=1) ** torch.tensor(power, device=full.device)
         users, items = powers[: self.num_users], powers[self.num_users :]
         importance = torch.cat([users / users.sum(), items / items.sum()])
         last = self._last_pursuit

@@ -31,7 +31,7 @@ class MF(DotProductBackbone):
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the table from N(0, init_std²)."""
-        fill_normal(self.masked_table().weight, self.init_std, generator)
+        self.reset_tables(lambda values: fill_normal(values, self.init_std, generator))
 
     def ego(self) -> Tensor:
         """Return the masked table up to the largest size: columns beyond add nothing to a dot product."""

@@ -8,11 +8,14 @@ from typing import ClassVar, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from bet_lightning.backbones.abilities import Refit
 from bet_lightning.backbones.base import Backbone
 from bet_lightning.backbones.basis import principal_axes, rotate
 from bet_lightning.backbones.dot_products import squared_norms
 from bet_lightning.backbones.graph import Edges
 from bet_lightning.backbones.initialization import fill_linear, fill_normal
+from bet_lightning.backbones.recipe import Recipe
+from bet_lightning.schedule import LRSchedule
 
 USERS_AT_ONCE = 64  # users whose distances to all items are held beside their scores
 
@@ -61,6 +64,12 @@ class NeuMF(Backbone):
     """
 
     rebuilds_rows: ClassVar[bool] = False
+    recipe: ClassVar[Recipe] = Recipe(
+        softmax=False,
+        l2=0.01,
+        schedule=LRSchedule(lr=0.005, decay=0.95),
+        warm_schedule=LRSchedule(lr=0.003, decay=0.75, min_lr=0.0005),
+    )
 
     def __init__(
         self, edges: Edges, max_size: int = 128, hidden: Sequence[int] | None = None, init_std: float = 0.01
@@ -80,8 +89,7 @@ class NeuMF(Backbone):
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the tables from N(0, init_std²), the layers' weights by Xavier's rule; biases are zero."""
-        for index in range(len(self.tables)):
-            fill_normal(self.masked_table(index).weight, self.init_std, generator)
+        self.reset_tables(lambda values: fill_normal(values, self.init_std, generator))
         for layer in (*self.tower, self.output):
             fill_linear(cast(nn.Linear, layer), generator)
 
@@ -159,6 +167,10 @@ class NeuMF(Backbone):
         mlp = torch.cat([side.square() * factor for side, factor in sides])
         energy = torch.stack([self._gmf_energy(), mlp], dim=2).flatten(1)
         return energy / energy.sum(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+
+    def gains(self, cap: int, min_size: int, refit: Refit) -> Tensor:
+        """Return what each parameter is worth, its energy: see :meth:`KnowsEnergy.gains`."""
+        return self.energy()
 
     def _gmf_energy(self) -> Tensor:
         """``(num_rows, max_size)`` squares of the GMF rows, times the mean square that they meet on the other side."""

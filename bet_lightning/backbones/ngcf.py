@@ -8,12 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bet_lightning.backbones.abilities import Refit
 from bet_lightning.backbones.dot import DotProductBackbone
 from bet_lightning.backbones.dot_products import squared_norms
 from bet_lightning.backbones.dropout import draw_dropped, keep_share
 from bet_lightning.backbones.graph import Edges, NormalizedGraph
 from bet_lightning.backbones.initialization import fill_linear, fill_xavier
 from bet_lightning.backbones.ngcf_layer import ngcf_layer
+from bet_lightning.backbones.recipe import Recipe
+from bet_lightning.schedule import LRSchedule
 
 NUM_SIGNS = 8  # gradients that gains are estimated from
 
@@ -41,6 +44,8 @@ class NGCF(DotProductBackbone):
 
     rebuilds_rows: ClassVar[bool] = True
     scoring_settings: ClassVar[tuple[str, ...]] = ("num_layers", "negative_slope")
+    # its layers relearn what a cut takes away: untrained, a cut table tells little
+    recipe: ClassVar[Recipe] = Recipe(schedule=LRSchedule(lr=0.01, decay=0.92), probe_epochs=1)
 
     def __init__(
         self,
@@ -67,7 +72,7 @@ class NGCF(DotProductBackbone):
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the table and the layers' weights by Xavier's rule; biases are zero."""
-        fill_xavier(self.masked_table().weight, generator)
+        self.reset_tables(lambda values: fill_xavier(values, generator))
         for layer in (*self.sum_layers, *self.product_layers):
             fill_linear(cast(nn.Linear, layer), generator)
 
@@ -106,11 +111,11 @@ class NGCF(DotProductBackbone):
 
     @torch.no_grad()
     def energy(self) -> Tensor:
-        """Return the squares of the table's rows, relative to their sum: see :meth:`Backbone.energy`."""
+        """Return the squares of the table's rows, relative to their sum: see :meth:`KnowsEnergy.energy`."""
         return functional.normalize(self.ego()).square()
 
-    def gains(self, cap: int, min_size: int, refit_steps: int) -> Tensor:
-        r"""Return what final vectors lose without each parameter, to first order: see :meth:`Backbone.gains`.
+    def gains(self, cap: int, min_size: int, refit: Refit) -> Tensor:
+        r"""Return what final vectors lose without each parameter, to first order: see :meth:`KnowsEnergy.gains`.
 
         .. math:: g_{nj} = E_{nj}^2 \sum_m f_m \|\partial z_m / \partial E_{nj}\|^2 / \|z_m\|^2
 
@@ -137,7 +142,7 @@ class NGCF(DotProductBackbone):
         dropped = None
         if self.training and self.message_dropout > 0:
             dropped = draw_dropped((len(hidden), self.max_size), self.message_dropout, hidden.device)
-            # LeakyReLU passes positive factors on: the weights can carry the one that makes up for what is dropped.
+            # LeakyReLU passes positive factors on: the weights can carry the one that compensates for what is dropped.
             scale = 1 / keep_share(self.message_dropout)
             weights = weights[0] * scale, weights[1] * scale, weights[2] * scale
         return ngcf_layer(neighbours, hidden, *weights, self.negative_slope, dropped)

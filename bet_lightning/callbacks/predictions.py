@@ -10,7 +10,7 @@ import polars as pl
 import pytorch_lightning as lightning
 from pytorch_lightning.callbacks import BasePredictionWriter
 
-from bet_lightning.modules import TopItems
+from bet_lightning.ranking.ranker import TopItems
 from bet_lightning.replacing import replacing
 
 

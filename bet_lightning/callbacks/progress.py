@@ -21,23 +21,33 @@ class SearchProgressBar(RichProgressBar):
         self._started: tuple[int, float] | None = None
 
     def _get_train_description(self, current_epoch: int) -> str:
-        search = next((c for c in self.trainer.callbacks if isinstance(c, TableSearch)), None)  # type: ignore[attr-defined]
-        return search.plan.status if search and search.plan else super()._get_train_description(current_epoch)
+        search = _search(self.trainer)
+        if search is None or search.trial is None:
+            return super()._get_train_description(current_epoch)
+        return f"{search.trial.task.label}, epoch {search.trial.epoch + 1}"
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """Metrics beside the bar: best fitness and the remaining time, estimated from the epochs so far."""
+        """Return metrics beside the bar: best fitness and the remaining time, estimated from the epochs so far."""
         metrics = dict(super().get_metrics(trainer, pl_module))
         metrics.pop("v_num", None)
-        search = next((c for c in trainer.callbacks if isinstance(c, TableSearch)), None)  # type: ignore[attr-defined]
-        if search is None or search.plan is None:
+        search = _search(trainer)
+        if search is None or search.trial is None or search.round is None:
             return metrics
+        shown = {name: value for name, value in metrics.items() if not str(name).startswith("val/")}
         now = time.monotonic()
         if self._started is None:
             self._started = (trainer.current_epoch, now)
-        if search.plan.best_fitness is not None:
-            metrics["best_fitness"] = f"{search.plan.best_fitness:.3f}"
+        if search.recorder and search.recorder.best_fitness is not None:
+            shown["best_fitness"] = f"{search.recorder.best_fitness:.3f}"
         epochs = trainer.current_epoch - self._started[0]
         if epochs:
-            left = (now - self._started[1]) / epochs * search.plan.epochs_left
-            metrics["remaining"] = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
-        return metrics
+            to_come = max(1, search.trial.task.epochs.max_epochs - search.trial.epoch)
+            own = to_come if search.trial.task.measures_only else min(to_come, max(1, epochs))
+            left = (now - self._started[1]) / epochs * (own + search.round.epochs_after)
+            shown["remaining"] = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+        return shown
+
+
+def _search(trainer: pl.Trainer) -> TableSearch | None:
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((callback for callback in callbacks if isinstance(callback, TableSearch)), None)

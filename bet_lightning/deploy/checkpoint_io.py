@@ -1,6 +1,5 @@
 """Checkpoints: written straight to their file, checked before they are read; packed tables are read as checkpoints."""
 
-import pickle
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -9,12 +8,11 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from bet_lightning.packing import read_weights
+from bet_lightning.checkpoints import BACKBONE, UNREADABLE
+from bet_lightning.deploy.packing import read_weights
 from bet_lightning.replacing import replacing
 from bet_lightning.serving import PackedTable
 from bet_lightning.serving.packed_table import HEADER
-
-UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 
 
 class FileCheckpointIO(TorchCheckpointIO):
@@ -53,7 +51,7 @@ class FileCheckpointIO(TorchCheckpointIO):
         if not Path(path).is_dir():
             return super().load_checkpoint(path, map_location, weights_only=True)
         table = PackedTable.load(path)
-        weights = {f"backbone.{name}": value for name, value in read_weights(table).items()}
+        weights = {f"{BACKBONE}{name}": value for name, value in read_weights(table).items()}
         return {
             "state_dict": weights,
             "pytorch-lightning_version": version("pytorch_lightning"),

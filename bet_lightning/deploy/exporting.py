@@ -1,8 +1,8 @@
 """Packs results of a run: what ``export --output`` does."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.box import SIMPLE_HEAD
@@ -11,15 +11,16 @@ from rich.table import Table
 
 from bet_lightning.budget import Dtype, format_bytes
 from bet_lightning.data import DataSplit
+from bet_lightning.deploy.packing import byte_counts, describe, pack_tensors, rival_bytes, write_table
 from bet_lightning.modules import RecommenderModule
-from bet_lightning.packing import byte_counts, describe, pack_tensors, rival_bytes, write_table
-from bet_lightning.results import Summary, read_summary, write_json
+from bet_lightning.runs.folder import SUMMARY, read_record, write_record
+from bet_lightning.runs.records import ResultRecord, RunRecord
 
 log = logging.getLogger(__name__)
 
 
 def best_checkpoint(folder: Path) -> Path:
-    """The checkpoint of a finished run's best table.
+    """Return the checkpoint of a finished run's best table: the best on validation, whatever made it.
 
     Args:
         folder: The run folder.
@@ -27,11 +28,10 @@ def best_checkpoint(folder: Path) -> Path:
     Raises:
         ValueError: If there is no finished run.
     """
-    results = read_summary(folder)["results"]
-    if not results:
-        raise ValueError(f"{folder / 'summary.json'}: no finished run here, run `fit` first")
-    preferred = {result["name"]: result["checkpoint"] for result in reversed(results)}
-    return Path(folder / preferred.get("bet", results[-1]["checkpoint"]))
+    best = read_record(folder).best()
+    if best is None:
+        raise ValueError(f"{folder / SUMMARY}: no finished run here, run `fit` first")
+    return folder / best.checkpoint
 
 
 def pack_checkpoint(
@@ -48,39 +48,48 @@ def pack_checkpoint(
         history: Whether to store what users have seen.
 
     Raises:
-        ValueError: If the checkpoint is of another backbone or data, or the table cannot be written.
+        ValueError: If the checkpoint is of another backbone or data, its table has no sizes, or it cannot be written.
     """
     if checkpoint.is_dir():
         raise ValueError(f"--ckpt_path {checkpoint}: a packed table already")
-    module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+    loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    module.use_tables_of(loaded)
+    module.load_state_dict(loaded["state_dict"])
     network = module.network
+    if not network.has_prefix_tables:
+        raise ValueError(f"--ckpt_path {checkpoint}: a {type(network.table()).__name__}, which has no packed form")
     folder = checkpoint.resolve().parents[1]
-    summary = read_summary(folder) if (folder / "summary.json").is_file() else {"results": [], "budgets": []}
-    result = _find_result(summary, folder, checkpoint)
-    cap = int(result.get("budget", network.num_used))
-    dtypes: dict[int, Dtype] = {each["params"]: each.get("dtype", "fp32") for each in summary["budgets"]}
-    dtype = dtype or dtypes.get(cap, "fp32")
+    record = read_record(folder) if (folder / SUMMARY).is_file() else None
+    result = _find_result(record, folder, checkpoint)
+    budget = next((each for each in record.budgets if result and each.name == result.budget), None) if record else None
+    cap = budget.params if budget else network.num_used
+    dtype = dtype or (budget.dtype if budget else "fp32")
     tensors = pack_tensors(network, data, dtype, history)
     counts = byte_counts(tensors)
-    softmax = module.softmax
+    powers = module.recommender.objective.item_powers
     header = {
         **describe(network, data, cap, dtype),
-        "softmax": softmax and {"norm_power": softmax.norm_power, "popularity_power": softmax.popularity_power},
+        "softmax": powers and powers._asdict(),
         "has_history": history,
-        "result": {name: result.get(name) for name in ("name", "valid", "test")},
+        "result": {
+            "name": result.name if result else None,
+            "valid": dict(result.valid) if result else None,
+            "test": dict(result.test) if result else None,
+        },
         "bytes": counts,
     }
     write_table(output, header, tensors)
     log.info("packed %s into %s", checkpoint, output)
     rivals = rival_bytes(network, cap, dtype)
     Console().print(bytes_table(counts, rivals, dtype))
-    if result:
-        result["packed"] = {"path": str(output), "dtype": dtype, "bytes": counts, "rivals": rivals}
-        write_json(folder / "summary.json", summary)
+    if record and result:
+        packed = {"path": str(output), "dtype": dtype, "bytes": counts, "rivals": rivals}
+        results = (replace(each, packed=packed) if each.name == result.name else each for each in record.results)
+        write_record(folder, replace(record, results=tuple(results)))
 
 
 def bytes_table(counts: dict[str, int], rivals: dict[str, int], dtype: Dtype) -> Table:
-    """Where the bytes of a packed table go, beside other forms of the table alone."""
+    """Return where the bytes of a packed table go, beside other forms of the table alone."""
     table = Table(title=f"packed, {dtype}", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("part")
     table.add_column("bytes", justify="right")
@@ -92,7 +101,8 @@ def bytes_table(counts: dict[str, int], rivals: dict[str, int], dtype: Dtype) ->
     return table
 
 
-def _find_result(summary: Summary, folder: Path, checkpoint: Path) -> dict[str, Any]:
-    """The result that a checkpoint is of, empty if there is none."""
+def _find_result(record: RunRecord | None, folder: Path, checkpoint: Path) -> ResultRecord | None:
+    """The result that a checkpoint is of, if there is one; the checkpoint of the best is another's too."""
     path = checkpoint.resolve()
-    return next((found for found in summary["results"] if (folder / found["checkpoint"]).resolve() == path), {})
+    results = record.results if record else ()
+    return next((found for found in results if (folder / found.checkpoint).samefile(path)), None)

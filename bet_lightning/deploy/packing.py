@@ -14,18 +14,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone
-from bet_lightning.budget import VALUE_BYTES, Dtype, packed_bytes
+from bet_lightning.budget import VALUE_BYTES, Dtype
 from bet_lightning.data import DataSplit
-from bet_lightning.embedding.masked import size_dtype
-from bet_lightning.embedding.prefixes import pack
 from bet_lightning.serving.graph import pack_pairs
 from bet_lightning.serving.ids import pack_ids, smallest_dtype
 from bet_lightning.serving.packed_table import HEADER, TENSORS, VERSION, PackedTable, finite, header_text
 from bet_lightning.serving.rows import row_order
+from bet_lightning.tables.masked import size_dtype
+from bet_lightning.tables.prefixes import pack
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 _TORCH_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_REFIT_POWER = "dense.refit_power"  # in tables that version 0.1 exported; no weight of a backbone any more
 _PARTS = {  # of the bytes of a packed table, and what their tensors' names begin with
     "values": ("values.", "scales."),
     "sizes": ("sizes",),
@@ -37,7 +38,7 @@ _PARTS = {  # of the bytes of a packed table, and what their tensors' names begi
 
 
 def pack_tensors(network: Backbone, data: DataSplit, dtype: Dtype, history: bool = True) -> dict[str, Tensor]:
-    """What a packed table stores of a backbone and its data.
+    """Return what a packed table stores of a backbone and its data.
 
     Args:
         network: The backbone; its masked entries are left out.
@@ -56,7 +57,7 @@ def pack_tensors(network: Backbone, data: DataSplit, dtype: Dtype, history: bool
     order = torch.from_numpy(np.concatenate([users, network.num_users + items]).astype(np.int64))
     tensors: dict[str, Tensor] = {}
     for index in range(len(network.tables)):
-        table = network.table(index)
+        table = network.prefix_table(index)
         tensors |= _pack_values(index, table().detach().cpu()[order], table.sizes.cpu()[order], dtype)
     for name, value in network.state_dict().items():
         if not name.startswith("tables."):
@@ -78,7 +79,7 @@ def pack_tensors(network: Backbone, data: DataSplit, dtype: Dtype, history: bool
 
 
 def describe(network: Backbone, data: DataSplit, cap: int, dtype: Dtype) -> dict[str, Any]:
-    """What the header of a packed table says of a backbone, its data and its budget, in plain values.
+    """Return what the header of a packed table says of a backbone, its data and its budget, in plain values.
 
     Args:
         network: The backbone, masked.
@@ -86,14 +87,14 @@ def describe(network: Backbone, data: DataSplit, cap: int, dtype: Dtype) -> dict
         cap: Its budget in parameters.
         dtype: What values are stored as.
     """
-    smallest, width, num_tables = int(network.sizes.min()), network.row_width, len(network.tables)
-    most = packed_bytes(cap, network.num_rows, width, dtype=dtype, min_size=smallest, num_tables=num_tables)
+    smallest, shape = int(network.sizes.min()), network.shape
+    most = shape.packed_bytes(cap, dtype=dtype, min_size=smallest)
     settings = {name: getattr(network, name) for name in network.scoring_settings}
-    backbone = {"name": type(network).__name__, "max_size": network.max_size, "num_tables": num_tables}
+    backbone = {"name": type(network).__name__, "max_size": network.max_size, "num_tables": shape.num_tables}
     return {
         "dataset": {"name": data.name, "users": data.num_users, "items": data.num_items, "hash": data.hash},
         "backbone": backbone | settings,
-        "budget": {"params": cap, "bytes": most, "keep_ratio": cap / (network.num_rows * width)},
+        "budget": {"params": cap, "bytes": most, "keep_ratio": cap / shape.params},
         "dtype": dtype,
         "smallest_size": smallest,
     }
@@ -116,7 +117,7 @@ def _pack_values(index: int, weight: Tensor, sizes: Tensor, dtype: Dtype) -> dic
 
 
 def byte_counts(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Bytes of a packed table's tensors by what they are for, and their total."""
+    """Return bytes of a packed table's tensors by what they are for, and their total."""
     counts = {
         part: sum(value.nbytes for name, value in tensors.items() if name.startswith(prefixes))
         for part, prefixes in _PARTS.items()
@@ -125,7 +126,7 @@ def byte_counts(tensors: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def rival_bytes(network: Backbone, cap: int, dtype: Dtype) -> dict[str, int]:
-    """Bytes that the table alone would take in other forms.
+    """Return bytes that the table alone would take in other forms.
 
     Args:
         network: The backbone, masked.
@@ -190,7 +191,7 @@ def check_output(path: Path) -> None:
 
 
 def read_weights(table: PackedTable) -> dict[str, Tensor]:
-    """The weights and sizes of a backbone with masked tables, as its ``state_dict`` has them.
+    """Return the weights and sizes of a backbone with masked tables, as its ``state_dict`` has them.
 
     Args:
         table: The packed table.
@@ -206,6 +207,6 @@ def read_weights(table: PackedTable) -> dict[str, Tensor]:
         sizes = torch.from_numpy(table.table_sizes(index))
         state[f"tables.{index}.sizes"] = sizes.to(size_dtype(size))
     for name, array in table.arrays.items():
-        if name.startswith("dense."):
+        if name.startswith("dense.") and name != _REFIT_POWER:
             state[name.removeprefix("dense.")] = torch.from_numpy(np.array(array))
     return state

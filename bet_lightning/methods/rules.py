@@ -1,6 +1,9 @@
 """Size rules: sizes without a search, under the same strict budget (uniform, random, popularity, a file)."""
 
-from abc import ABC, abstractmethod
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,30 +11,51 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bet_lightning.budget import allocate, split_cap
+from bet_lightning.allocation import Allocation, allocate, split_cap
+from bet_lightning.budget import ResolvedBudget
+from bet_lightning.methods.base import Epochs, Method, Outcome, Problem, Round, Task
 
 FloatArray = npt.NDArray[np.float64]
 
 
-class SizeRule(ABC):
-    """Sizes for all rows without a search.
+class SizeRule(Method):
+    """Sizes for all rows without a search: a method of one training a budget, from fresh weights.
+
+    BET takes rules too, as the first actions that it probes.
 
     Args:
         name: Name of the result in tables and files.
+        train: How long the training may take.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, train: Epochs = Epochs()) -> None:
         self.name = name
+        self.train = train
+
+    def run(self, problem: Problem) -> Generator[Round, Sequence[Outcome], None]:
+        """Train the sizes of every budget: see :meth:`Method.run`."""
+        done = problem.state.setdefault("done", [])
+        for budget in problem.budgets:
+            name = f"{self.name}{problem.suffix(budget)}"
+            if name not in done:
+                allocation = self.allocate(problem, budget)
+                yield Round([Task("retrain", f"train {name}", self.train, name, budget, allocation)], shared=True)
+                done.append(name)
+
+    def allocate(self, problem: Problem, budget: ResolvedBudget) -> Allocation:
+        """Return the sizes of all rows for a budget."""
+        sizes = self.sizes(*problem.frequencies, budget.params, budget.shape.width, budget.min_size)
+        return Allocation(sizes)
 
     @abstractmethod
     def sizes(
         self, user_frequency: Tensor, item_frequency: Tensor, cap: int, max_size: int, min_size: int = 1
     ) -> Tensor:
-        """Sizes by row.
+        """Return sizes by row.
 
         Args:
             user_frequency: (num_users,) training interactions a user.
-            item_frequency: (num_items,) likewise.
+            item_frequency: (num_items,) training interactions an item.
             cap: The budget B in parameters.
             max_size: Largest size of a row.
             min_size: Smallest size of a row.
@@ -49,15 +73,22 @@ class PopularitySizes(SizeRule):
         user_share: Share of the budget for users in (0, 1), moved to the nearest share that both sides can spend;
             None weighs users and items together.
         name: Name of the result.
+        train: How long the training may take.
 
     Raises:
         ValueError: If the user share is out of range.
     """
 
-    def __init__(self, exponent: float = 0.5, user_share: float | None = None, name: str = "popularity") -> None:
-        super().__init__(name)
+    def __init__(
+        self,
+        exponent: float = 0.5,
+        user_share: float | None = None,
+        name: str = "popularity",
+        train: Epochs = Epochs(),
+    ) -> None:
+        super().__init__(name, train)
         if user_share is not None and not 0 < user_share < 1:
-            raise ValueError(f"user_share must be in (0, 1), got {user_share}")
+            raise ValueError(f"search.method.user_share must be in (0, 1), got {user_share}")
         self.exponent, self.user_share = exponent, user_share
 
     def sizes(
@@ -82,7 +113,7 @@ class PopularitySizes(SizeRule):
         return torch.from_numpy(np.concatenate(sizes))
 
     def weights(self, frequency: FloatArray) -> FloatArray:
-        """What sizes are proportional to, from training frequencies (num_rows,) in descending order."""
+        """Return what sizes are proportional to, from training frequencies (num_rows,) in descending order."""
         return np.asarray(frequency**self.exponent)
 
 
@@ -92,10 +123,11 @@ class UniformSizes(PopularitySizes):
     Args:
         user_share: See ``PopularitySizes``.
         name: Name of the result.
+        train: How long the training may take.
     """
 
-    def __init__(self, user_share: float | None = None, name: str = "uniform") -> None:
-        super().__init__(0.0, user_share, name)
+    def __init__(self, user_share: float | None = None, name: str = "uniform", train: Epochs = Epochs()) -> None:
+        super().__init__(0.0, user_share, name, train)
 
 
 class RandomSizes(PopularitySizes):
@@ -105,14 +137,17 @@ class RandomSizes(PopularitySizes):
         seed: Seed of the numbers.
         user_share: See ``PopularitySizes``.
         name: Name of the result.
+        train: How long the training may take.
     """
 
-    def __init__(self, seed: int = 0, user_share: float | None = None, name: str = "random") -> None:
-        super().__init__(0.0, user_share, name)
+    def __init__(
+        self, seed: int = 0, user_share: float | None = None, name: str = "random", train: Epochs = Epochs()
+    ) -> None:
+        super().__init__(0.0, user_share, name, train)
         self.seed = seed
 
     def weights(self, frequency: FloatArray) -> FloatArray:
-        """Uniform numbers in [0, 1)."""
+        """Return uniform numbers in [0, 1)."""
         return np.random.default_rng([self.seed, len(frequency)]).random(len(frequency))
 
 
@@ -124,10 +159,11 @@ class FileSizes(SizeRule):
     Args:
         path: The file.
         name: Name of the result.
+        train: How long the training may take.
     """
 
-    def __init__(self, path: str, name: str = "file") -> None:
-        super().__init__(name)
+    def __init__(self, path: str, name: str = "file", train: Epochs = Epochs()) -> None:
+        super().__init__(name, train)
         self.path = path
 
     def sizes(
@@ -151,7 +187,7 @@ class FileSizes(SizeRule):
 
 
 def read_sizes(path: str) -> Tensor:
-    """Sizes (num_rows,) int64 from a text file with one integer a line.
+    """Return sizes (num_rows,) int64 from a text file with one integer a line.
 
     Raises:
         ValueError: If the file is missing, empty or holds anything else.

@@ -2,15 +2,6 @@
 
 from bet_lightning.modules.actions import ActionsDataModule
 from bet_lightning.modules.fitness import FitnessPredictorModule
-from bet_lightning.modules.recommender import RecommenderModule, TopItems
-from bet_lightning.modules.schedule import LRSchedule
-from bet_lightning.modules.softmax import SampledSoftmax
+from bet_lightning.modules.recommender import RecommenderModule
 
-__all__ = [
-    "ActionsDataModule",
-    "FitnessPredictorModule",
-    "LRSchedule",
-    "RecommenderModule",
-    "SampledSoftmax",
-    "TopItems",
-]
+__all__ = ["ActionsDataModule", "FitnessPredictorModule", "RecommenderModule"]

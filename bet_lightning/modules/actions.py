@@ -6,8 +6,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
-from bet_lightning.results import read_actions, read_popularity
-from bet_lightning.search import ActionFitness
+from bet_lightning.methods.bet.fitting import ActionFitness
+from bet_lightning.runs.folder import read_popularity, read_probes
 
 
 class PairLoader:
@@ -72,11 +72,12 @@ class ActionsDataModule(pl.LightningDataModule):
         Raises:
             ValueError: If there are fewer than two actions or a line is not an action.
         """
-        actions, fitness = read_actions(Path(self.path))
+        records = read_probes(Path(self.path))
+        actions = [record.action for record in records]
         if len(actions) < 2:
             raise ValueError(f"{self.path}: at least 2 actions are needed, found {len(actions)}")
         self.profiles = read_popularity(Path(self.path).parent)
-        self.pairs = ActionFitness.from_pairs(actions, fitness)
+        self.pairs = ActionFitness.from_pairs(actions, [record.fitness for record in records])
         self.max_size = self.pairs.users.shape[1]
         order = torch.randperm(len(actions), generator=torch.Generator().manual_seed(self.seed))
         held_out = min(max(1, round(self.valid_ratio * len(actions))), len(actions) - 1)

@@ -5,9 +5,9 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from bet_lightning.methods.bet.fitness_predictor import FitnessPredictor
+from bet_lightning.methods.bet.fitting import ActionFitness, fitness_loss, fitness_optimizer, spearman
 from bet_lightning.modules.actions import ActionsDataModule
-from bet_lightning.search import ActionFitness, FitnessPredictor
-from bet_lightning.search.training import fitness_loss, fitness_optimizer, spearman
 
 
 class FitnessPredictorModule(pl.LightningModule):

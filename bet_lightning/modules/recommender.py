@@ -1,8 +1,7 @@
-"""The LightningModule around a recommender backbone with a masked embedding table."""
+"""The LightningModule around a recommender: what is trained and ranked is pure torch."""
 
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -10,44 +9,31 @@ from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.distributed import is_available, is_initialized
-from torch.optim.lr_scheduler import LambdaLR
 
-from bet_lightning.backbones import Backbone, Edges
+from bet_lightning.backbones import Backbone, Edges, LightGCN
 from bet_lightning.data import BPRBatch, Csr, RankingBatch
-from bet_lightning.modules.schedule import LRSchedule
-from bet_lightning.modules.softmax import SampledSoftmax
-from bet_lightning.ranking import RankingMetrics, top_k_items
+from bet_lightning.objectives import Objective
+from bet_lightning.ranking import RankingMetrics
+from bet_lightning.ranking.ranker import TopItems
+from bet_lightning.recommender import Recommender, make_optimizer
+from bet_lightning.schedule import LRSchedule
+from bet_lightning.tables import build_table
 
 BackboneFactory = Callable[[Edges], Backbone]
-
-_CACHED_SCORE_BYTES = 4 << 20
-_FEWEST_USERS = 32  # in a product: fewer would read all items' vectors for little work
-
-
-class TopItems(NamedTuple):
-    """The best unseen items of a block of users.
-
-    Attributes:
-        users: (b,) int64.
-        items: (b, k) int64, best first; -1 where fewer than k items are left.
-        scores: (b, k) float32.
-    """
-
-    users: Tensor
-    items: Tensor
-    scores: Tensor
+TABLES = "tables"  # where a checkpoint describes tables that are no prefix tables
 
 
 class RecommenderModule(pl.LightningModule):
-    """Trains a backbone with BPR or a sampled softmax and ranks all items for evaluation and prediction.
+    """Trains a backbone and ranks all items for evaluation and prediction.
 
-    The backbone is built when the data is known (``configure_model``), from the training interactions alone.
+    The backbone is built when the data is known (``configure_model``), from the training interactions alone. What is
+    left out follows the backbone's recipe, the settings that do best in ``configs/results``.
 
     Args:
         backbone: Makes the backbone from the training edges: a backbone class or a partial of one.
         l2: Weight of the squared norm of the batch's table rows in the loss.
-        schedule: Learning rate of Adam; a search restarts it with every training.
-        softmax: The sampled softmax loss to train with; None trains with BPR.
+        schedule: Learning rate of Adam from fresh weights; a search restarts it with every training.
+        objective: The loss, and how items are ranked with it.
         ks: Cut-offs of the ranking metrics; ``predict`` lists the largest number of items.
 
     Attributes:
@@ -61,31 +47,38 @@ class RecommenderModule(pl.LightningModule):
 
     def __init__(
         self,
-        backbone: BackboneFactory,
-        l2: float = 1e-4,
-        schedule: LRSchedule = LRSchedule(),  # noqa: B008 (frozen)
-        softmax: SampledSoftmax | None = None,
+        backbone: BackboneFactory = LightGCN,
+        l2: float | None = None,
+        schedule: LRSchedule | None = None,
+        objective: Objective | None = None,
         ks: Sequence[int] = (5, 10, 20),
     ) -> None:
         super().__init__()
-        if l2 < 0:
+        if l2 is not None and l2 < 0:
             raise ValueError(f"model.l2 must not be negative, got {l2}")
         if not ks or min(ks) < 1:
             raise ValueError(f"model.ks must be cut-offs of at least 1, got {list(ks)}")
         self.backbone_factory = backbone
         self.backbone = None
-        self.l2, self.schedule, self.softmax, self.ks = l2, schedule, softmax, tuple(sorted(ks))
+        self.l2 = l2
+        self.schedule = schedule
+        self.objective = objective
+        self.ks = tuple(sorted(ks))
         self.shared = True
-        self.metrics = RankingMetrics(self.ks, distributed_available_fn=lambda: self.shared and is_distributed())
-        self.encoded: Any = None
-        self._users_at_once = sys.maxsize
+        self.metrics = RankingMetrics(self.ks, distributed_available_fn=lambda: self.shared and _is_distributed())
+        self._recommender: Recommender | None = None
+
+    @property
+    def recommender(self) -> Recommender:
+        """The backbone with its loss and its ranking, once it is built."""
+        if self._recommender is None:
+            raise RuntimeError("the backbone is built when the module meets its data: call build() first")
+        return self._recommender
 
     @property
     def network(self) -> Backbone:
         """The backbone, once it is built."""
-        if self.backbone is None:
-            raise RuntimeError("the backbone is built when the module meets its data: call build() first")
-        return self.backbone
+        return self.recommender.network
 
     def build(self, train: Csr) -> None:
         """Build the backbone.
@@ -94,22 +87,26 @@ class RecommenderModule(pl.LightningModule):
             train: Training interactions, users x items.
 
         Raises:
-            ValueError: If a cut-off exceeds the number of items, or the softmax cannot be used with the backbone.
+            ValueError: If a cut-off exceeds the number of items, or the objective cannot be used with the backbone.
         """
-        if max(self.ks) > train.num_cols:
-            raise ValueError(f"model.ks must not exceed the {train.num_cols} items of the data, got {max(self.ks)}")
         edges = Edges(torch.from_numpy(train.rows()), torch.from_numpy(train.indices), train.num_rows, train.num_cols)
         self.backbone = self.backbone_factory(edges)
-        if self.softmax:
-            self.softmax.check(self.backbone)
+        self._recommender = Recommender(self.backbone, self.objective, self.l2, self.schedule, self.metrics)
+        self.schedule = self._recommender.schedule
 
     def configure_model(self) -> None:
         """Build the backbone from the data module's training interactions, once."""
         if self.backbone is None:
             self.build(self.trainer.datamodule.dataset.train)  # type: ignore[attr-defined]
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Describe tables that are no prefix tables, so that they can be built again."""
+        if not self.network.has_prefix_tables:
+            tables = (self.network.table(index) for index in range(len(self.network.tables)))
+            checkpoint[TABLES] = [dict(table.describe()) for table in tables]
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a packed table of other data.
+        """Refuse a packed table of other data, and make room for tables of any form.
 
         Raises:
             ValueError: If it was made from another split.
@@ -117,6 +114,18 @@ class RecommenderModule(pl.LightningModule):
         wanted = checkpoint.get("data_hash")
         if wanted and wanted != (found := self.trainer.datamodule.dataset.hash):  # type: ignore[attr-defined]
             raise ValueError(f"the packed table is of other data or another split, hash {wanted}, not {found}")
+        self.use_tables_of(checkpoint)
+
+    def use_tables_of(self, checkpoint: Mapping[str, Any]) -> None:
+        """Give the backbone tables of the form that a checkpoint holds, whose weights are still to be loaded.
+
+        Raises:
+            ValueError: If the checkpoint holds tables of an unknown form or of another backbone.
+        """
+        if TABLES in checkpoint:
+            self.network.use_tables([build_table(description) for description in checkpoint[TABLES]])
+        else:
+            self.network.use_masked_tables()
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load a checkpoint's weights.
@@ -130,128 +139,42 @@ class RecommenderModule(pl.LightningModule):
             mismatch = str(error).splitlines()[1:2] or [str(error)]
             raise ValueError(f"the checkpoint is of another backbone or other data: {mismatch[0].strip()}") from None
 
-    def set_sizes(self, sizes: Tensor, cap: int, refit_steps: int | None = None) -> None:
-        """Let sizes enter the embedding: the one place where a budget is enforced on a model.
-
-        Args:
-            sizes: (num_rows,) parameters a row, users first.
-            cap: The budget in parameters.
-            refit_steps: Cut a full table and take so many steps to make up for it; None only sets sizes.
-
-        Raises:
-            ValueError: If the sizes exceed the cap.
-        """
-        used = int(sizes.sum())
-        if used > cap:
-            raise ValueError(f"sizes sum to {used} parameters, over the budget of {cap}")
-        if refit_steps is None:
-            self.network.set_sizes(sizes)
-        else:
-            self.network.cut(sizes, refit_steps)
-
-    def loss(self, batch: BPRBatch) -> Tensor:
-        """BPR (Rendle et al. 2009), ``mean(-log sigmoid(pos - neg))``, or the softmax, plus ``l2 * regulariser``."""
-        if self.softmax:
-            ranking, regularizer = self.softmax(self.network, *batch)
-        else:
-            pos_scores, neg_scores, regularizer = self.network(*batch)
-            ranking = torch.nn.functional.softplus(neg_scores - pos_scores).mean()
-        loss: Tensor = ranking + self.l2 * regularizer
-        return loss
-
     def training_step(self, batch: BPRBatch, batch_idx: int) -> Tensor:
         """Compute the loss of a batch of triplets."""
-        loss = self.loss(batch)
+        loss = self.recommender.loss(batch)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.users))
         return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam over the whole table; the schedule may be replaced before each call."""
-        # LambdaLR multiplies the base rate, which is therefore 1, and reads the schedule in force at every step
-        optimizer = torch.optim.Adam(self.parameters(), lr=1.0, fused=True)
-        scheduler = LambdaLR(optimizer, lambda step: self.schedule(step))
+        schedule = self.schedule or self.recommender.schedule
+        optimizer, scheduler = make_optimizer(self.parameters(), schedule, lambda: int(self._steps_per_epoch()))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def rank(self, batch: RankingBatch, k: int) -> TopItems:
-        """The k best unseen items of a block of users.
-
-        Tables are encoded once an evaluation: at its first batch, and forgotten at its end. Where memory runs out, the
-        block is ranked in halves, and so are those that follow.
-        """
-        if self.encoded is None:
-            self.encoded = self.softmax.encode(self.network) if self.softmax else self.network.encode()
-        while True:
-            size = self.users_per_block()
-            try:
-                blocks = [self._top_items(block, k) for block in batch.split(size)]
-                return blocks[0] if len(blocks) == 1 else TopItems(*map(torch.cat, zip(*blocks, strict=True)))
-            except torch.OutOfMemoryError:
-                self._users_at_once = min(size, len(batch.users)) // 2
-                if not self._users_at_once:
-                    raise
-                rank_zero_warn(f"out of memory: ranking {self._users_at_once} users at once from now on")
-
-    def users_per_block(self) -> int:
-        """Users ranked at once, without a batch's bound: on a CPU so many that top-k finds their scores in cache."""
-        if self.device.type != "cpu":
-            return self._users_at_once
-        cached = _CACHED_SCORE_BYTES // (4 * self.network.num_items)
-        return min(self._users_at_once, max(cached, _FEWEST_USERS))
-
-    def _top_items(self, batch: RankingBatch, k: int) -> TopItems:
-        scores = self.network.score(self.encoded, batch.users)
-        values, items = top_k_items(scores, batch.seen_rows, batch.seen_items, k)
-        return TopItems(batch.users, items, values)
-
-    @torch.no_grad()
-    def evaluate(self, batches: Iterable[RankingBatch]) -> dict[str, float]:
-        """Validation metrics of the network as it is, outside of Lightning's loops.
-
-        Args:
-            batches: Blocks of users with their targets.
-
-        Returns:
-            ``recall@k`` and ``ndcg@k`` by name.
-        """
-        training = self.training
-        self.eval()
-        self.on_validation_epoch_start()
-        for batch in batches:
-            self._rank_and_count(self.transfer_batch_to_device(batch, self.device, 0))
-        metrics = {name: float(value) for name, value in self.metrics.compute().items()}
-        self.on_validation_epoch_start()
-        self.train(training)
-        return metrics
-
-    def _rank_and_count(self, batch: RankingBatch) -> None:
-        top = self.rank(batch, max(self.ks))
-        self.metrics.update(top.items, batch.target_rows, batch.target_items, self.network.num_items)
-
-    def _log_metrics(self, stage: str) -> None:
-        self.log_dict({f"{stage}/{name}": value for name, value in self.metrics.compute().items()})
-        self.metrics.reset()
-        self.encoded = None
+    def _steps_per_epoch(self) -> float:
+        """Batches of an epoch; 1 before the trainer has met its loader, when only step 0 is asked for."""
+        count = self.trainer.num_training_batches
+        return count if count != float("inf") else 1
 
     def on_validation_epoch_start(self) -> None:
         """Forget encoded tables and counts of an evaluation that was broken off."""
-        self.encoded = None
-        self.metrics.reset()
+        self.recommender.ranker.start()
 
     def validation_step(self, batch: RankingBatch, batch_idx: int) -> None:
         """Rank a block of users against their validation items."""
-        self._rank_and_count(batch)
+        self.recommender.ranker.count(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/recall@k`` and ``val/ndcg@k``."""
         self._log_metrics("val")
 
     def on_test_epoch_start(self) -> None:
-        """Start counting afresh."""
-        self.on_validation_epoch_start()
+        """Start counting from zero."""
+        self.recommender.ranker.start()
 
     def test_step(self, batch: RankingBatch, batch_idx: int) -> None:
         """Rank a block of users against their test items."""
-        self._rank_and_count(batch)
+        self.recommender.ranker.count(batch)
 
     def on_test_epoch_end(self) -> None:
         """Log ``test/recall@k`` and ``test/ndcg@k``."""
@@ -259,13 +182,20 @@ class RecommenderModule(pl.LightningModule):
 
     def on_predict_epoch_start(self) -> None:
         """Forget what an earlier evaluation encoded."""
-        self.encoded = None
+        self.recommender.ranker.start()
 
     def predict_step(self, batch: RankingBatch, batch_idx: int) -> TopItems:
-        """The best unseen items of a block of users."""
-        return self.rank(batch, max(self.ks))
+        """Return the best unseen items of a block of users."""
+        return self.recommender.ranker.rank(batch, max(self.ks))
+
+    def _log_metrics(self, stage: str) -> None:
+        ranker = self.recommender.ranker
+        for warning in ranker.warnings:
+            rank_zero_warn(warning)
+        ranker.warnings.clear()
+        self.log_dict({f"{stage}/{name}": value for name, value in ranker.finish().items()})
 
 
-def is_distributed() -> bool:
+def _is_distributed() -> bool:
     """Whether there are several processes to add metrics up over."""
     return is_available() and is_initialized()

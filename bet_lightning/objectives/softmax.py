@@ -6,18 +6,19 @@ import torch
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone
-from bet_lightning.backbones.dot import DotProductBackbone, Factors
+from bet_lightning.backbones.dot import DotProductBackbone
+from bet_lightning.objectives.base import ItemPowers, Objective
 
 
 @dataclass(frozen=True)
-class SampledSoftmax:
+class SampledSoftmax(Objective):
     r"""Sampled softmax over cosines (Wu et al. 2024, arXiv 2201.02327).
 
     .. math::
         -\frac{1}{b} \sum_{(u,i)} \log \frac{e^{\cos(z_u, z_i) / \tau}}
         {e^{\cos(z_u, z_i) / \tau} + \sum_{j \in N} e^{\cos(z_u, z_j) / \tau}}
 
-    N are the first ``num_negatives`` negatives of the batch's triplets: uniform over the items, but for those of the
+    N are the first ``num_negatives`` negatives of the batch's triplets: uniform over the items except those of the
     user they were drawn for. One of them may be an item of another user's; at a thousand out of tens of thousands of
     items this is rare, and it is not corrected.
 
@@ -48,32 +49,28 @@ class SampledSoftmax:
     def __post_init__(self) -> None:
         for name in ("norm_power", "popularity_power"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"model.softmax.{name} must be in [0, 1], got {getattr(self, name)}")
+                raise ValueError(f"model.objective.{name} must be in [0, 1], got {getattr(self, name)}")
         if self.num_negatives < 1 or self.temperature <= 0:
             raise ValueError(
-                "model.softmax needs num_negatives >= 1 and temperature > 0, got "
+                "model.objective needs num_negatives >= 1 and temperature > 0, got "
                 f"num_negatives={self.num_negatives}, temperature={self.temperature}"
             )
 
-    def encode(self, network: Backbone) -> Factors:
-        """Compute, without gradient, the vectors whose dot products rank items."""
-        encoded: Factors = self.check(network).encode()
-        norms = torch.linalg.vector_norm(encoded.items, dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
-        popularity = network.frequency[network.num_users :, None].clamp(min=1)
-        return encoded._replace(
-            items=encoded.items * norms ** (self.norm_power - 1) * popularity**self.popularity_power
-        )
+    @property
+    def item_powers(self) -> ItemPowers:
+        """How items are scaled for ranking."""
+        return ItemPowers(self.norm_power, self.popularity_power)
+
+    def check(self, network: Backbone) -> None:
+        """Refuse a backbone that does not score by dot products: see :meth:`Objective.check`."""
+        self._dot_products_of(network)
 
     @staticmethod
-    def check(network: Backbone) -> DotProductBackbone:
-        """Return the backbone if it can be trained and ranked with this.
-
-        Raises:
-            ValueError: If it does not score by dot products.
-        """
+    def _dot_products_of(network: Backbone) -> DotProductBackbone:
         if not isinstance(network, DotProductBackbone):
             raise ValueError(
-                f"model.softmax needs a backbone that scores by dot products, got {type(network).__name__}"
+                f"model.objective SampledSoftmax needs a backbone that scores by dot products, "
+                f"got {type(network).__name__}: take BPR"
             )
         return network
 
@@ -92,7 +89,7 @@ class SampledSoftmax:
         Raises:
             ValueError: If the backbone does not score by dot products.
         """
-        backbone = self.check(network)
+        backbone = self._dot_products_of(network)
         size = users.numel()
         items = torch.cat([pos_items, neg_items[: self.num_negatives]])
         final, norms = backbone.gather(torch.cat([users, backbone.item_rows(items)]))

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bet_lightning.embedding.prefixes import unpack
+from bet_lightning.budget import size_bytes
+from bet_lightning.tables.base import EmbeddingTable, Fill
+from bet_lightning.tables.prefixes import unpack
 
 
-class MaskedEmbedding(nn.Module):
+class MaskedEmbedding(EmbeddingTable):
     r"""Full table with a prefix mask: row n keeps its first ``sizes[n]`` columns.
 
     .. math::
@@ -53,6 +55,16 @@ class MaskedEmbedding(nn.Module):
     def num_used(self) -> int:
         """Number of parameters inside the mask: the sum of the sizes."""
         return int(self.sizes.sum(dtype=torch.int64))
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the packed table as float32: values, and the size of every row unless the table is full."""
+        used = self.num_used
+        return 4 * used + (size_bytes(self.max_size) * self.num_rows if used < self.weight.numel() else 0)
+
+    def reset_parameters(self, fill: Fill) -> None:
+        """Fill the whole weight; the sizes stay."""
+        fill(self.weight)
 
     @torch.no_grad()
     def set_sizes(self, sizes: Tensor) -> None:

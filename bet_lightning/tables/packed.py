@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bet_lightning.embedding.masked import MaskedEmbedding, check_sizes, size_dtype
-from bet_lightning.embedding.prefixes import index_dtype, pack, runs, unpack
+from bet_lightning.budget import size_bytes
+from bet_lightning.tables.base import EmbeddingTable, Fill
+from bet_lightning.tables.masked import MaskedEmbedding, check_sizes, size_dtype
+from bet_lightning.tables.prefixes import index_dtype, pack, runs, unpack
 
 
-class PackedEmbedding(nn.Module):
+class PackedEmbedding(EmbeddingTable):
     r"""The first ``sizes[n]`` values of every row n, one row after another in a vector; rows are padded with zeros.
 
     Reads like a :class:`MaskedEmbedding` of the same sizes, and has its gradient inside the mask. What is held through
@@ -74,6 +76,20 @@ class PackedEmbedding(nn.Module):
     def num_used(self) -> int:
         """Number of parameters: the sum of the sizes."""
         return self.values.numel()
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of values and sizes: see :attr:`MaskedEmbedding.num_bytes`."""
+        full = self.num_used == self.num_rows * self.max_size
+        return 4 * self.num_used + (0 if full else size_bytes(self.max_size) * self.num_rows)
+
+    def reset_parameters(self, fill: Fill) -> None:
+        """Refuse: the values that a mask leaves of a full table depend on the columns that it cuts.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("the tables are packed: unpack() them before their sizes, basis or whole rows are changed")
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
         """Return the padded table or some of its rows.

@@ -1,39 +1,90 @@
 """Table-level actions: the sizes of all rows at once, held as two histograms."""
 
+from __future__ import annotations
+
+import zlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 
-class Action(NamedTuple):
+@dataclass(frozen=True)
+class Draw:
+    """What an action was made from; every family has a subclass with its own numbers.
+
+    Attributes:
+        kind: Name in files.
+        user_share: Share of the budget that users get.
+    """
+
+    kind: ClassVar[str]
+    user_share: float
+
+    def is_near(self, other: Draw, difference: float) -> bool:
+        """Whether actions of both draws train alike, their numbers being nearer than a difference."""
+        return type(self) is type(other) and abs(self.user_share - other.user_share) < difference
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the kind and the numbers as plain values."""
+        return {"kind": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class RuleDraw(Draw):
+    """Sizes of a rule, which draws nothing.
+
+    Attributes:
+        rule: Name of the rule.
+    """
+
+    kind: ClassVar[str] = "rule"
+    rule: str
+
+
+def read_draw(values: dict[str, Any]) -> Draw:
+    """Return the draw that ``as_dict`` wrote, with other values beside it; a family must have been imported.
+
+    Raises:
+        KeyError: If there is no such kind, or a number is missing.
+    """
+    kind = {each.kind: each for each in _subclasses(Draw)}[values["kind"]]
+    return kind(**{name: values[name] for name in kind.__dataclass_fields__ if name != "kind"})
+
+
+def _subclasses(kind: type[Draw]) -> list[type[Draw]]:
+    return [each for child in kind.__subclasses__() for each in (child, *_subclasses(child))]
+
+
+@dataclass(frozen=True, eq=False)
+class Action:
     """Sizes for all users and items.
 
     BET hands sizes out by popularity (Sec. 3.2): the most popular rows get the largest, so how many rows have each
-    size says everything. Actions of any other form name the sizes of all rows beside.
+    size says everything. Actions of any other form have the sizes of all rows beside.
 
     Attributes:
         user_counts: (max_size,) int64, how many users have size 1, 2, ..., max_size.
         item_counts: (max_size,) int64, the same for items.
-        user_distribution: Name of the distribution that the user sizes follow.
-        user_shape: Its shape parameter.
-        item_distribution: The same for items.
-        item_shape: The same for items.
-        user_share: Share of the budget that users get.
-        evenness: How much of equal sizes there is in sizes from a spectrum, from 0 to 1.
+        draw: What it was made from.
         row_sizes: (num_rows,) integers, users first; None where sizes follow popularity.
     """
 
     user_counts: Tensor
     item_counts: Tensor
-    user_distribution: str = ""
-    user_shape: float = 0.0
-    item_distribution: str = ""
-    item_shape: float = 0.0
-    user_share: float = 0.0
-    evenness: float = 0.0
+    draw: Draw
     row_sizes: Tensor | None = None
+
+    @classmethod
+    def from_sizes(cls, sizes: Tensor, num_users: int, max_size: int, draw: Draw) -> Action:
+        """Make an action of the sizes (num_rows,) of all rows."""
+        users, items = (
+            torch.bincount(side, minlength=max_size + 1)[1:] for side in (sizes[:num_users], sizes[num_users:])
+        )
+        dtype = torch.uint8 if max_size <= torch.iinfo(torch.uint8).max else torch.int16
+        return cls(users, items, draw, sizes.to(dtype))
 
     @property
     def params(self) -> int:
@@ -47,16 +98,20 @@ class Action(NamedTuple):
         return int((self.user_counts + self.item_counts).sum())
 
     @property
-    def by_popularity(self) -> bool:
-        """Whether sizes follow popularity, so that the histograms say everything."""
-        return self.row_sizes is None
+    def key(self) -> int:
+        """A checksum of the sizes, by which an action that was probed is known again."""
+        values = (self.user_counts, self.item_counts) if self.row_sizes is None else (self.row_sizes,)
+        checksum = 0
+        for value in values:
+            checksum = zlib.crc32(value.contiguous().numpy().tobytes(), checksum)
+        return checksum
 
     def sizes(self, user_order: Tensor, item_order: Tensor) -> Tensor:
-        """Sizes by row.
+        """Return sizes by row.
 
         Args:
             user_order: (num_users,) int64 user rows from the most to the least popular.
-            item_order: (num_items,) int64 item rows, likewise.
+            item_order: (num_items,) int64 item rows from the most to the least popular.
 
         Returns:
             (num_users + num_items,) int64 sizes, users first.
@@ -66,27 +121,41 @@ class Action(NamedTuple):
         return torch.cat([_sizes(self.user_counts, user_order), _sizes(self.item_counts, item_order)])
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as one line of ``actions.jsonl`` holds them; the sizes of single rows are left out."""
-        values = self._asdict()
-        del values["row_sizes"]
-        values.update(user_counts=self.user_counts.tolist(), item_counts=self.item_counts.tolist(), params=self.params)
-        return values
+        """Return plain values, as one line of ``actions.jsonl`` holds them; the sizes of single rows are left out."""
+        return {
+            **self.draw.as_dict(),
+            "user_counts": self.user_counts.tolist(),
+            "item_counts": self.item_counts.tolist(),
+            "params": self.params,
+        }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Action":
+    def from_dict(cls, values: dict[str, Any]) -> Action:
         """Read what ``as_dict`` wrote.
 
         Raises:
-            KeyError: If the counts are missing.
+            KeyError: If a value is missing.
         """
-        fields = {name: values[name] for name in cls._fields if name in values}
-        fields["user_counts"] = torch.as_tensor(values["user_counts"], dtype=torch.int64)
-        fields["item_counts"] = torch.as_tensor(values["item_counts"], dtype=torch.int64)
-        return cls(**fields)
+        users, items = (torch.as_tensor(values[f"{side}_counts"], dtype=torch.int64) for side in ("user", "item"))
+        return cls(users, items, read_draw(values))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all of it, as tensors and plain values."""
+        return {
+            "user_counts": self.user_counts,
+            "item_counts": self.item_counts,
+            "draw": self.draw.as_dict(),
+            "row_sizes": self.row_sizes,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Action:
+        """Read what ``state_dict`` wrote."""
+        return cls(**{**state, "draw": read_draw(state["draw"])})
 
 
 def stack_counts(actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
-    """How many users and how many items of each action have size 1 to max_size: (b, max_size) int64 each."""
+    """Return how many users and items of each action have size 1 to max_size: (b, max_size) int64 each."""
     return torch.stack([a.user_counts for a in actions]), torch.stack([a.item_counts for a in actions])
 
 
@@ -96,42 +165,3 @@ def _sizes(counts: Tensor, order: Tensor) -> Tensor:
     sizes = torch.zeros(len(order), dtype=torch.int64)
     sizes[order[: len(descending)]] = descending
     return sizes
-
-
-class ActionBatch(NamedTuple):
-    """Candidate actions, one a row of every tensor.
-
-    Attributes:
-        user_counts: (num_actions, max_size) int64.
-        item_counts: (num_actions, max_size) int64.
-        distributions: (num_actions, 2) int64, index of the user and item distribution in ``names``.
-        shapes: (num_actions, 2) float64.
-        user_share: (num_actions,) float64.
-        names: The distributions' names.
-    """
-
-    user_counts: Tensor
-    item_counts: Tensor
-    distributions: Tensor
-    shapes: Tensor
-    user_share: Tensor
-    names: tuple[str, ...]
-
-    @property
-    def sets(self) -> tuple[Tensor, Tensor]:
-        """What a fitness predictor sees of the actions: the users' and the items' counts."""
-        return self.user_counts, self.item_counts
-
-    def at(self, index: int) -> Action:
-        """One of the actions."""
-        user, item = self.distributions[index].tolist()
-        user_shape, item_shape = self.shapes[index].tolist()
-        return Action(
-            self.user_counts[index],
-            self.item_counts[index],
-            self.names[user],
-            user_shape,
-            self.names[item],
-            item_shape,
-            float(self.user_share[index]),
-        )

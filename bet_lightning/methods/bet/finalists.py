@@ -1,21 +1,25 @@
 """Which probed actions go on to a longer probe: the fittest of those that differ."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
-from typing import Any
 
-from bet_lightning.search.spectral import EVEN, SPECTRAL
-from bet_lightning.search.trial import Start
+from bet_lightning.methods.bet.action import Draw, RuleDraw
+from bet_lightning.methods.bet.records import ProbeRecord
+from bet_lightning.methods.bet.settings import Start
 
-_DIFFERENCE = 0.1  # in user share or evenness; actions nearer than this train alike
-Record = Mapping[str, Any]
+_DIFFERENCE = 0.1  # in what actions were drawn with; those nearer than this train alike
 
 
-def choose_finalists(records: Sequence[Record], number: int, start: Start) -> list[Record]:
+def rank_probes(records: Sequence[ProbeRecord], budget: str) -> list[ProbeRecord]:
+    """Return the probes of a budget, given by its name, the fittest first."""
+    return sorted((record for record in records if record.budget == budget), key=lambda record: -record.fitness)
+
+
+def choose_finalists(records: Sequence[ProbeRecord], number: int, start: Start) -> list[ProbeRecord]:
     """Choose records of probes for a longer one.
 
     An action near a fitter one is taken only where there are not enough others. Probes start warm and foretell little
-    of what fresh weights make of an action, so that for those the kinds take turns: spectral, even and the paper's.
+    of what fresh weights make of an action, so that for those the kinds of actions take turns.
 
     Args:
         records: Probes of one budget, by fitness, the best first.
@@ -25,16 +29,17 @@ def choose_finalists(records: Sequence[Record], number: int, start: Start) -> li
     Returns:
         The chosen, the best first.
     """
+    drawn = [record for record in records if not isinstance(record.draw, RuleDraw)]
     if start == "warm":
-        return differing(records)[:number]
-    kinds: dict[str, list[Record]] = {}
-    for record in records:
-        kinds.setdefault(_kind(record), []).append(record)
+        return differing(drawn)[:number]
+    kinds: dict[type[Draw], list[ProbeRecord]] = {}
+    for record in drawn:
+        kinds.setdefault(type(record.draw), []).append(record)
     turns = zip_longest(*map(differing, kinds.values()))
     return [record for turn in turns for record in turn if record][:number]
 
 
-def choose_retrained(records: Sequence[Record], number: int, start: Start, tuned: bool) -> list[Record]:
+def choose_retrained(records: Sequence[ProbeRecord], number: int, start: Start, tuned: bool) -> list[ProbeRecord]:
     """Choose records of probes for a retraining.
 
     Args:
@@ -43,25 +48,23 @@ def choose_retrained(records: Sequence[Record], number: int, start: Start, tuned
         start: Weights that the retraining starts from.
         tuned: Whether the longer probes from there decide.
     """
-    if tuned:
-        finalists = [record for record in records if start in record.get("tuned", {})]
-        records = sorted(finalists, key=lambda record: -record["tuned"][start]["fitness"])
-    return list(records[:number])
+    drawn = [record for record in records if not isinstance(record.draw, RuleDraw)]
+    if tuned and any(start in record.tuned for record in drawn):
+        finalists = [record for record in drawn if start in record.tuned]
+        drawn = sorted(finalists, key=lambda record: -record.tuned[start].fitness)
+    return drawn[:number]
 
 
-def differing(records: Sequence[Record]) -> list[Record]:
+def choose_rule(records: Sequence[ProbeRecord]) -> ProbeRecord | None:
+    """Return the fittest simple rule of the probes of one budget, by fitness, if there is one."""
+    return next((record for record in records if isinstance(record.draw, RuleDraw)), None)
+
+
+def differing(records: Sequence[ProbeRecord]) -> list[ProbeRecord]:
     """Put behind all others what is near a record before it."""
-    ahead: list[Record] = []
-    behind: list[Record] = []
+    ahead: list[ProbeRecord] = []
+    behind: list[ProbeRecord] = []
     for record in records:
-        (behind if any(_near(record, other) for other in ahead) else ahead).append(record)
+        is_near = any(record.draw.is_near(other.draw, _DIFFERENCE) for other in ahead)
+        (behind if is_near else ahead).append(record)
     return ahead + behind
-
-
-def _near(one: Record, other: Record) -> bool:
-    return all(abs(one[name] - other[name]) < _DIFFERENCE for name in ("user_share", "evenness"))
-
-
-def _kind(record: Record) -> str:
-    name: str = record["user_distribution"]
-    return name if name in (SPECTRAL, EVEN) else "paper"

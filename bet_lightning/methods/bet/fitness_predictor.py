@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from bet_lightning.search.profile import PopularityProfile
-from bet_lightning.search.set_predictor import SetPredictor
+from bet_lightning.methods.bet.profile import PopularityProfile
+from bet_lightning.methods.bet.set_predictor import SetPredictor
 
 
 class FitnessPredictor(SetPredictor):
@@ -57,11 +57,11 @@ class FitnessPredictor(SetPredictor):
         return (action + 1) * self.max_size - 1 - position, sums
 
     def encode(self, users: Tensor, items: Tensor) -> Tensor:
-        """Action vectors h_a of BET's actions.
+        """Return action vectors h_a of actions by popularity.
 
         Args:
             users: (b, max_size) int64, users of size 1 to max_size.
-            items: (b, max_size) int64, likewise.
+            items: (b, max_size) int64, items of size 1 to max_size.
 
         Returns:
             (b, set_width + 1).
@@ -78,7 +78,7 @@ class FitnessPredictor(SetPredictor):
     def encode_rows(
         self, user_sizes: Tensor, item_sizes: Tensor, user_popularity: Tensor, item_popularity: Tensor
     ) -> Tensor:
-        """Action vector h_a of any sizes, whether or not they follow popularity.
+        """Return the action vector h_a of any sizes, whether or not they follow popularity.
 
         Args:
             user_sizes: (num_users,) int64 in 0..max_size; rows of size 0 are in no set.

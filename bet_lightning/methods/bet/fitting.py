@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from bet_lightning.search.action import Action, stack_counts
-from bet_lightning.search.set_predictor import SetPredictor
+from bet_lightning.methods.bet.action import Action, stack_counts
+from bet_lightning.methods.bet.set_predictor import SetPredictor
 
 
 class ActionFitness(NamedTuple):

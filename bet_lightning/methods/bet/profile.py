@@ -1,5 +1,7 @@
 """What the search knows of the rows: their popularity, in descending order."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import torch
@@ -7,7 +9,7 @@ from torch import Tensor
 
 
 def popularity_order(frequency: Tensor) -> Tensor:
-    """Row ids from the most to the least frequent, ties by id; (num_rows,) int64 to (num_rows,) int64."""
+    """Return row ids from the most to the least frequent, ties by id; (num_rows,) int64 to (num_rows,) int64."""
     return torch.argsort(frequency, descending=True, stable=True)
 
 
@@ -25,7 +27,7 @@ class PopularityProfile(NamedTuple):
     starts: Tensor
 
     @classmethod
-    def from_frequency(cls, frequency: Tensor) -> "PopularityProfile":
+    def from_frequency(cls, frequency: Tensor) -> PopularityProfile:
         """Group rows by frequency.
 
         Args:

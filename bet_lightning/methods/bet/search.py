@@ -1,16 +1,18 @@
 """BET's search loop, asked for an action to probe and told what the probe measured."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from bet_lightning.search.action import Action
-from bet_lightning.search.selection import Selection, select_candidate, strategy_at
-from bet_lightning.search.set_predictor import SetPredictor
-from bet_lightning.search.training import ActionFitness, fitness_loss, fitness_optimizer
+from bet_lightning.methods.bet.action import Action
+from bet_lightning.methods.bet.fitting import ActionFitness, fitness_loss, fitness_optimizer
+from bet_lightning.methods.bet.selection import Selection, rank_candidates, strategy_at
+from bet_lightning.methods.bet.set_predictor import SetPredictor
 
 _LEADERS = 4  # actions that candidates are drawn around
 
@@ -31,24 +33,14 @@ class Proposal:
     action: Action
     predicted_fitness: float
 
-    def as_record(self, fitness: float) -> dict[str, Any]:
-        """A line of ``actions.jsonl``, but for what else was measured."""
-        return {
-            "iteration": self.iteration,
-            "strategy": self.strategy,
-            **self.action.as_dict(),
-            "predicted_fitness": self.predicted_fitness,
-            "fitness": fitness,
-        }
-
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values."""
-        return {**vars(self), "action": self.action._asdict()}
+        """Return tensors and plain values."""
+        return {**vars(self), "action": self.action.state_dict()}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "Proposal":
+    def from_state(cls, state: Mapping[str, Any]) -> Proposal:
         """Read what ``state_dict`` wrote."""
-        return cls(**{**state, "action": Action(**state["action"])})
+        return cls(**{**state, "action": Action.from_state(state["action"])})
 
 
 class Candidates(Protocol):
@@ -59,33 +51,30 @@ class Candidates(Protocol):
         """What the predictor sees of the users' and of the items' sizes, an action a row."""
 
     def at(self, index: int) -> Action:
-        """One of the actions."""
+        """Return one of the actions."""
 
 
 class Sampler(Protocol):
-    """Draws actions that spend the budget to the last parameter.
-
-    Attributes:
-        by_popularity: Whether they are the paper's, whose sizes follow popularity.
-    """
-
-    by_popularity: ClassVar[bool]
+    """Draws actions of one family that spend the budget to the last parameter."""
 
     @property
     def cap(self) -> int:
         """The budget."""
 
     def covers(self, action: Action) -> bool:
-        """Whether an action is of this sampler's family and within its bounds, but for the budget."""
+        """Whether an action is of this sampler's family and within its bounds, whatever its budget."""
 
-    def with_cap(self, cap: int) -> "Sampler":
-        """The same sampler for another budget."""
+    def describes(self, action: Action) -> bool:
+        """Whether :meth:`sets_of` takes an action."""
+
+    def with_cap(self, cap: int) -> Sampler:
+        """Return the same sampler for another budget."""
 
     def sample(self, num_actions: int, generator: torch.Generator, best: Sequence[Action] = ()) -> Candidates:
         """Draw actions; ``best`` are the best measured so far, of this budget and of others."""
 
     def sets_of(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
-        """What the predictor sees of actions of this sampler's family, whatever their budget."""
+        """Return what the predictor sees of actions that this sampler describes, whatever their budget."""
 
 
 class BudgetedSearch:
@@ -126,15 +115,16 @@ class BudgetedSearch:
         self.selection_generator = torch.Generator().manual_seed(seed + 2)
         self.probed: list[tuple[Proposal, float]] = []
         self.num_earlier = 0  # of them, those that were measured for earlier budgets
+        self.num_given = 0  # of the others, those that were not drawn
 
-    def propose(self, place: int = 0) -> Proposal:
-        """Draw candidates, rank them and choose the one to probe.
+    def propose(self, pending: Sequence[Proposal] = ()) -> Proposal:
+        """Draw candidates, rank them and choose the one to probe, none that was probed before.
 
         Args:
-            place: How many proposals there are already whose fitness is not known yet.
+            pending: Proposals whose fitness is not known yet.
         """
-        iteration = len(self.probed) + place
-        own = iteration - self.num_earlier
+        iteration = len(self.probed) + len(pending)
+        own = iteration - self.num_earlier - self.num_given
         sampler = self.samplers[own % len(self.samplers)]
         exploring = own < self.num_random
         turn = (own - self.num_random) // len(self.samplers)  # each budget goes through all strategies
@@ -145,8 +135,20 @@ class BudgetedSearch:
         with torch.no_grad():
             predicted = self.predictor.predict_from(encoded)
             best_encoded = self.predictor.encode(*sampler.sets_of(best[:1]))[0] if best else None
-        index = select_candidate(strategy, predicted, encoded, best_encoded, self.selection_generator)
-        return Proposal(iteration, strategy, candidates.at(index), float(predicted[index]))
+        order = rank_candidates(strategy, predicted, encoded, best_encoded, self.selection_generator)
+        known = {proposal.action.key for proposal in (*(pair[0] for pair in self.probed), *pending)}
+        for index in order:
+            action = candidates.at(index)
+            if action.key not in known:
+                return Proposal(iteration, strategy, action, float(predicted[index]))
+        # every candidate was probed before: there are no others nearby
+        return Proposal(iteration, strategy, candidates.at(order[0]), float(predicted[order[0]]))
+
+    def given(self, action: Action, pending: Sequence[Proposal] = ()) -> Proposal:
+        """Return the proposal of an action that is not drawn: its turn does not count."""
+        with torch.no_grad():
+            predicted = self.predictor(*self._sets([action]))
+        return Proposal(len(self.probed) + len(pending), "given", action, float(predicted[0]))
 
     def observe(self, proposal: Proposal, fitness: float) -> float:
         """Add a measured pair to the population and update the predictor.
@@ -155,6 +157,7 @@ class BudgetedSearch:
             The predictor's loss before its last update.
         """
         self.probed.append((proposal, fitness))
+        self.num_given += proposal.strategy == "given"
         proposals, measured = zip(*self.probed, strict=True)
         pairs = ActionFitness(*self._sets([p.action for p in proposals]), torch.tensor(measured, dtype=torch.float32))
         loss = torch.zeros(())
@@ -167,7 +170,7 @@ class BudgetedSearch:
         return float(loss.detach())
 
     def leaders(self, sampler: Sampler) -> list[tuple[Proposal, float]]:
-        """The pairs of highest fitness of a sampler's family, one of its own budget or the nearest, then of others."""
+        """Return the fittest pairs of a sampler's family: of its own or the nearest budget, then of others."""
         leaders: dict[int, tuple[Proposal, float]] = {}
         for pair in self.probed:
             action = pair[0].action
@@ -176,11 +179,19 @@ class BudgetedSearch:
         return [leaders[cap] for cap in sorted(leaders, key=lambda cap: abs(cap - sampler.cap))][:_LEADERS]
 
     def _sets(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
-        """What the predictor sees of actions: every family's by a sampler of its own."""
-        families = {sampler.by_popularity: sampler for sampler in self.samplers}
-        members = {kind: [i for i, a in enumerate(actions) if a.by_popularity == kind] for kind in (False, True)}
-        seen = [families[kind].sets_of([actions[i] for i in index]) for kind, index in members.items() if index]
-        order = torch.tensor(members[False] + members[True]).argsort()
+        """What the predictor sees of actions, each by the first sampler that describes it.
+
+        Raises:
+            LookupError: If none does.
+        """
+        members: dict[int, list[int]] = {}
+        for position, action in enumerate(actions):
+            index = next((i for i, sampler in enumerate(self.samplers) if sampler.describes(action)), None)
+            if index is None:
+                raise LookupError(f"no family here knows actions of the kind {action.draw.kind}")
+            members.setdefault(index, []).append(position)
+        seen = [self.samplers[i].sets_of([actions[p] for p in positions]) for i, positions in members.items()]
+        order = torch.tensor([p for positions in members.values() for p in positions]).argsort()
         users, items = (torch.cat(side)[order] for side in zip(*seen, strict=True))
         return users, items
 
@@ -191,14 +202,19 @@ class BudgetedSearch:
             LookupError: If it had an action of a family that this search has not.
         """
         self.load_state_dict(state)
-        self._sets([proposal.action for proposal, _ in self.probed])
+        for proposal, _ in self.probed:
+            known = any(sampler.covers(proposal.action) for sampler in self.samplers)
+            if not known and proposal.strategy != "given":
+                self._sets([proposal.action])
         self.num_earlier = len(self.probed)
+        self.num_given = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Population, predictor, optimiser and generators, as tensors and plain values."""
+        """Return population, predictor, optimiser and generators, as tensors and plain values."""
         return {
             "probed": [(proposal.state_dict(), fitness) for proposal, fitness in self.probed],
             "num_earlier": self.num_earlier,
+            "num_given": self.num_given,
             "predictor": self.predictor.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
@@ -210,6 +226,7 @@ class BudgetedSearch:
         """Continue from ``state_dict``."""
         self.probed = [(Proposal.from_state(values), fitness) for values, fitness in state["probed"]]
         self.num_earlier = state["num_earlier"]
+        self.num_given = state["num_given"]
         self.predictor.load_state_dict(state["predictor"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])

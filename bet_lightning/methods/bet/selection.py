@@ -25,14 +25,14 @@ def strategy_at(iteration: int, selection: Selection) -> Strategy:
     return cycle[iteration % len(cycle)]
 
 
-def select_candidate(
+def rank_candidates(
     strategy: Strategy,
     predicted: Tensor,
     encoded: Tensor,
     best_encoded: Tensor | None,
     generator: torch.Generator,
-) -> int:
-    """Pick one of the candidates.
+) -> list[int]:
+    """Order the candidates by how much they are to be probed.
 
     Args:
         strategy: ``greedy``: the highest predicted fitness; ``random``: any; ``nearest``: the smallest Euclidean
@@ -43,10 +43,13 @@ def select_candidate(
         generator: Source of randomness.
 
     Returns:
-        Index of the candidate.
+        Indices of all candidates, the one to probe first; where that was probed before, the next one takes its turn.
     """
     if strategy == "random":
-        return int(torch.randint(len(predicted), (), generator=generator))
+        first = int(torch.randint(len(predicted), (), generator=generator))
+        return [(first + step) % len(predicted) for step in range(len(predicted))]
     if strategy == "nearest" and best_encoded is not None:
-        return int((encoded - best_encoded).norm(dim=1).argmin())
-    return int(predicted.argmax())
+        order = (encoded - best_encoded).norm(dim=1).argsort(stable=True)
+    else:
+        order = predicted.argsort(descending=True, stable=True)
+    return [int(index) for index in order]

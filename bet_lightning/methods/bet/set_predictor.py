@@ -31,8 +31,7 @@ class SetPredictor(nn.Module, ABC):
     c being the mean size of a row over the largest: the budget, which means over sets do not show and which is the
     same for all actions of a search for one budget.
 
-    How an action tells its sets is a subclass's affair: one tensor for the users and one for the items, an action a
-    row.
+    How an action's sets are given is up to a subclass: one tensor for the users and one for the items, an action a row.
 
     Args:
         num_features: Numbers that describe a row.
@@ -53,7 +52,7 @@ class SetPredictor(nn.Module, ABC):
         self.register_buffer("relative_sizes", torch.arange(1, max_size + 1) / max_size, persistent=False)
 
     def reset_parameters(self, generator: torch.Generator) -> None:
-        """Draw all weights anew, from a generator of the caller's."""
+        """Draw all weights again, from a generator of the caller's."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.kaiming_uniform_(module.weight, nonlinearity="leaky_relu", generator=generator)

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bet_lightning.budget import allocate, check_cap, split_cap
-from bet_lightning.search.action import Action, ActionBatch, stack_counts
-from bet_lightning.search.distributions import DISTRIBUTIONS, MIN_RELATIVE_SHAPE
-from bet_lightning.search.quantiles import quantile_counts
+from bet_lightning.allocation import allocate, check_cap, split_cap
+from bet_lightning.methods.bet.action import Action, Draw, stack_counts
+from bet_lightning.methods.bet.families.distributions import DISTRIBUTIONS, MIN_RELATIVE_SHAPE
+from bet_lightning.methods.bet.families.quantiles import quantile_counts
 
 Realization = Literal["quantile", "draws"]
 
 _CHUNK = 2048  # actions realised at once, in some 4 MB a temporary at max_size 128
+
+
+@dataclass(frozen=True)
+class PopularityDraw(Draw):
+    """The distributions that an action's sizes follow.
+
+    Attributes:
+        user_distribution: Name of the one that user sizes follow.
+        user_shape: Its shape parameter.
+        item_distribution: Name of the one that item sizes follow.
+        item_shape: Its shape parameter.
+    """
+
+    kind: ClassVar[str] = "popularity"
+    user_distribution: str
+    user_shape: float
+    item_distribution: str
+    item_shape: float
 
 
 class BoundedSampler:
@@ -39,8 +58,6 @@ class BoundedSampler:
         ValueError: If the cap cannot be met by sizes within the bounds.
     """
 
-    by_popularity: ClassVar[bool] = True
-
     def __init__(
         self,
         num_users: int,
@@ -57,12 +74,17 @@ class BoundedSampler:
         bounds = {"min_size": min_size, "max_size": max_size}
         self.user_bounds = tuple(split_cap(cap, share, num_users, num_items, **bounds) for share in (0.0, 1.0))
 
+    def describes(self, action: Action) -> bool:
+        """Whether ``sets_of`` takes an action: any, read as if its sizes followed popularity."""
+        return True
+
     def covers(self, action: Action) -> bool:
         """Whether an action is of this family and within its bounds."""
-        return action.by_popularity and action.num_filled >= self.min_size * (self.num_users + self.num_items)
+        of_family = isinstance(action.draw, PopularityDraw)
+        return of_family and action.num_filled >= self.min_size * (self.num_users + self.num_items)
 
     def with_cap(self, cap: int) -> BoundedSampler:
-        """The same sampler for another budget."""
+        """Return the same sampler for another budget."""
         return BoundedSampler(
             self.num_users, self.num_items, cap, self.max_size, self.min_size, realization=self.realization
         )
@@ -87,11 +109,10 @@ class BoundedSampler:
             user_counts, item_counts = self._from_draws(kinds, shapes, caps, generator)
         else:
             user_counts, item_counts = self._from_quantiles(kinds, shapes, caps)
-        names = tuple(d.name for d in DISTRIBUTIONS)
-        return ActionBatch(user_counts, item_counts, kinds, shapes, user_caps.double() / self.cap, names)
+        return ActionBatch(user_counts, item_counts, kinds, shapes, user_caps.double() / self.cap)
 
     def sets_of(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
-        """What a fitness predictor sees of actions: (b, max_size) int64 users and items of size 1 to max_size."""
+        """Return what a predictor sees of actions: (b, max_size) int64 users and items of size 1 to max_size."""
         return stack_counts(actions)
 
     def _from_draws(
@@ -115,3 +136,33 @@ class BoundedSampler:
         ]
         both = torch.cat(counts).view(len(kinds), 2, self.max_size)
         return both[:, 0], both[:, 1]
+
+
+class ActionBatch(NamedTuple):
+    """Candidate actions, one a row of every tensor.
+
+    Attributes:
+        user_counts: (num_actions, max_size) int64.
+        item_counts: (num_actions, max_size) int64.
+        distributions: (num_actions, 2) int64, index of the user and item distribution in ``DISTRIBUTIONS``.
+        shapes: (num_actions, 2) float64.
+        user_share: (num_actions,) float64.
+    """
+
+    user_counts: Tensor
+    item_counts: Tensor
+    distributions: Tensor
+    shapes: Tensor
+    user_share: Tensor
+
+    @property
+    def sets(self) -> tuple[Tensor, Tensor]:
+        """What a fitness predictor sees of the actions: the users' and the items' counts."""
+        return self.user_counts, self.item_counts
+
+    def at(self, index: int) -> Action:
+        """Return one of the actions."""
+        user, item = (DISTRIBUTIONS[number].name for number in self.distributions[index].tolist())
+        user_shape, item_shape = self.shapes[index].tolist()
+        draw = PopularityDraw(float(self.user_share[index]), user, user_shape, item, item_shape)
+        return Action(self.user_counts[index], self.item_counts[index], draw)

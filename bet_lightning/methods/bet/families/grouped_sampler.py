@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bet_lightning.search.action import Action, ActionBatch, stack_counts
-from bet_lightning.search.sampler import BoundedSampler
-from bet_lightning.search.tails import SpectrumTails
+from bet_lightning.methods.bet.action import Action, stack_counts
+from bet_lightning.methods.bet.families.bounded_sampler import ActionBatch, BoundedSampler
+from bet_lightning.methods.bet.families.tails import SpectrumTails
 
 
 class RankedGroups:
@@ -30,7 +30,7 @@ class RankedGroups:
         self.starts = torch.searchsorted(self.keys, self.offsets)
 
     def sets(self, counts: Tensor) -> Tensor:
-        """How many rows of each group have each size: (b, max_size) int64 to (b, max_size, num_groups) float32."""
+        """Count the rows of each group with each size: (b, max_size) int64 to (b, max_size, num_groups) float32."""
         at_least = counts.flip(1).cumsum(1).flip(1)  # the rows of size d or more come first in the order
         found = torch.searchsorted(self.keys, at_least.unsqueeze(2) + self.offsets) - self.starts
         return (found - torch.nn.functional.pad(found[:, 1:], (0, 0, 0, 1))).float()
@@ -45,8 +45,6 @@ class GroupedSampler:
         tails: The users' and the items' groups.
     """
 
-    by_popularity: ClassVar[bool] = True
-
     def __init__(self, sampler: BoundedSampler, orders: Sequence[Tensor], tails: Sequence[SpectrumTails]) -> None:
         self.sampler = sampler
         self.sides = [RankedGroups(*side) for side in zip(orders, tails, strict=True)]
@@ -56,12 +54,16 @@ class GroupedSampler:
         """The budget B in parameters."""
         return self.sampler.cap
 
+    def describes(self, action: Action) -> bool:
+        """Whether ``sets_of`` takes an action: where sizes follow popularity."""
+        return action.row_sizes is None
+
     def covers(self, action: Action) -> bool:
         """Whether an action is of this family and within its bounds."""
         return self.sampler.covers(action)
 
     def with_cap(self, cap: int) -> GroupedSampler:
-        """The same sampler for another budget."""
+        """Return the same sampler for another budget."""
         other = copy.copy(self)
         other.sampler = self.sampler.with_cap(cap)
         return other
@@ -71,11 +73,11 @@ class GroupedSampler:
         return GroupedBatch(self, self.sampler.sample(num_actions, generator))
 
     def sets_of(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
-        """The users' and the items' sets of actions by popularity, whatever their budget."""
+        """Return the users' and the items' sets of actions by popularity, whatever their budget."""
         return self.sets(*stack_counts(actions))
 
     def sets(self, user_counts: Tensor, item_counts: Tensor) -> tuple[Tensor, Tensor]:
-        """The users' and the items' sets: (b, max_size) int64 each to (b, max_size, num_groups) float32 each."""
+        """Return the users' and the items' sets: (b, max_size) int64 each to (b, max_size, num_groups) float32 each."""
         users, items = self.sides
         return users.sets(user_counts), items.sets(item_counts)
 
@@ -92,5 +94,5 @@ class GroupedBatch(NamedTuple):
         return self.sampler.sets(*self.actions.sets)
 
     def at(self, index: int) -> Action:
-        """One of the actions."""
+        """Return one of the actions."""
         return self.actions.at(index)

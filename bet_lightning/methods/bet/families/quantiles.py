@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from bet_lightning.search.distributions import DISTRIBUTIONS, SizeDistribution
+from bet_lightning.methods.bet.families.distributions import DISTRIBUTIONS, SizeDistribution
 
 _TOLERANCE = 1e-4  # of the bracket, squared columns a row: a mixture of its ends is then off by a thousandth of a row
 _NEWTON_STEPS = 8

@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bet_lightning.budget import split_cap
+from bet_lightning.allocation import split_cap
 from bet_lightning.gains import pool_decreasing, top_sizes
 
 MAX_EVENNESS = 0.999
 
 
 def column_penalty(evenness: Tensor | float) -> Tensor:
-    """Octaves by which a parameter's value falls from column to column: 0 at evenness 0, 1 at a half, 999 at most."""
+    """Return octaves by which values fall from column to column: 0 at evenness 0, 1 at a half, 999 at most."""
     share = torch.as_tensor(evenness, dtype=torch.float64).clamp(0, MAX_EVENNESS)
     return share / (1 - share)
 
@@ -58,7 +58,7 @@ class Spectrum:
         return split_cap(cap, user_share, self.num_users, num_items, min_size=min_size, max_size=self.max_size)
 
     def sizes(self, cap: int, user_share: float, exponent: float, evenness: float = 0.0, min_size: int = 1) -> Tensor:
-        """Sizes that keep the parameters of largest value of each side.
+        """Return sizes that keep the parameters of largest value of each side.
 
         Args:
             cap: The budget B in parameters.

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 _POPULARITY_GROUPS = 32
-_ENERGY_GROUPS = 4  # within rows of like popularity
+_ENERGY_GROUPS = 4  # within rows of similar popularity
 _BINS_AN_OCTAVE = 8
 _BINS = 256  # of the logarithm of gains: 32 octaves below the largest
 _STEPS = 32  # of bisection over thresholds, from the widest interval to less than a bin
 
 
 class SpectrumTails:
-    r"""Rows in groups of like popularity and energy, and how many of each keep how many parameters at a threshold.
+    r"""Rows in groups of similar popularity and energy, and how many of each keep how many parameters at a threshold.
 
     A row keeps parameter j where its value :math:`\log_2 g_{nj} + b \log_2 f_n - c j` reaches the threshold (see
     ``Spectrum``). Gains are counted in bins of an eighth of an octave and frequencies stand for their group's mean, so
@@ -54,7 +54,7 @@ class SpectrumTails:
         return len(self.features)
 
     def counts(self, caps: Tensor, exponents: Tensor, penalties: Tensor, min_size: int) -> Tensor:
-        """How many rows of each group have each size, for several candidates.
+        """Return how many rows of each group have each size, for several candidates.
 
         Args:
             caps: (b,) int64 parameters of this side.
@@ -83,6 +83,19 @@ class SpectrumTails:
         chosen[:, :, :min_size] = self.tails[:, :min_size, 0]
         sizes = chosen - torch.nn.functional.pad(chosen[:, :, 1:], (0, 1))
         return sizes.clamp(min=0).transpose(1, 2)  # rounding leaves a little less than nothing
+
+    def count_rows(self, sizes: Tensor) -> Tensor:
+        """Count the rows of each group with each size, exactly.
+
+        Args:
+            sizes: (num_rows,) integers, of this side's rows.
+
+        Returns:
+            (max_size, num_groups) float32, of sizes 1 to max_size.
+        """
+        flat = sizes.long() * self.num_groups + self.groups
+        counts = torch.bincount(flat, minlength=(self.max_size + 1) * self.num_groups)
+        return counts.view(self.max_size + 1, self.num_groups)[1:].float()
 
     def _chosen(self, threshold: Tensor, offsets: Tensor) -> Tensor:
         """(b, groups, max_size) rows that keep each parameter at the thresholds (b,)."""

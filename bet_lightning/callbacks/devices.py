@@ -1,0 +1,147 @@
+"""Devices, and all that is private in Lightning or DDP: no other file touches either.
+
+Tried with pytorch-lightning 2.6 on torch 2.13; ``tests/callbacks/test_devices.py`` says which of its parts are needed.
+"""
+
+import functools
+import math
+import signal
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from bet_lightning.methods.base import Agree, Outcome, Round, T
+from bet_lightning.modules import RecommenderModule
+
+
+def any_rank(trainer: pl.Trainer, condition: bool) -> bool:
+    """Whether a condition holds on some rank."""
+    return bool(trainer.strategy.reduce_boolean_decision(condition, all=False))
+
+
+def agreement(trainer: pl.Trainer) -> Agree:
+    """Return what gives every rank the first rank's value."""
+
+    def agree(value: T) -> T:
+        return trainer.strategy.broadcast(value)
+
+    return agree
+
+
+def prepare(trainer: pl.Trainer) -> None:
+    """Fit what Lightning does between ranks, and when it resumes, to a search.
+
+    A SIGTERM only leaves a note: Lightning's handler would wait for a broadcast in the middle of whatever else ranks
+    exchange.
+    """
+    if trainer.fit_loop.restarted_on_epoch_start:  # by a save between rounds: no batch of the epoch has been trained
+        trainer.fit_loop.epoch_loop.restarting = False
+    if trainer.world_size == 1:
+        return
+    _broadcast_no_buffers(trainer)
+
+    def note(number: int, frame: object) -> None:  # the first rank tells the others at their next step
+        trainer._signal_connector.received_sigterm = trainer.is_global_zero
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, note)
+
+
+def share_data(trainer: pl.Trainer, module: RecommenderModule, shared: bool) -> None:
+    """Let the ranks split data, gradients and metrics among them, or each have all of them for itself.
+
+    Args:
+        trainer: Between two epochs.
+        module: Its metrics are added up over ranks or not.
+        shared: Whether the ranks train one table together.
+    """
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    if trainer.world_size == 1 or data.shared == shared:
+        return
+    data.shared = module.shared = shared
+    wrapped = trainer.strategy.model
+    if isinstance(wrapped, DistributedDataParallel):
+        wrapped.require_backward_grad_sync = wrapped.require_forward_param_sync = shared
+    fit_loop = trainer.fit_loop
+    # Lightning lets ranks wait for each other before every step, to hear of a SIGTERM
+    step = type(fit_loop.epoch_loop)._broadcast_sigterm_tensor if shared else _no_wait
+    fit_loop.epoch_loop._broadcast_sigterm_tensor = functools.partial(step, fit_loop.epoch_loop)  # type: ignore[method-assign]
+    if fit_loop._combined_loader is not None:
+        fit_loop._combined_loader = None  # the loop then asks for loaders again, and counts their batches
+        fit_loop.setup_data()
+
+
+@contextmanager
+def alone(trainer: pl.Trainer, module: RecommenderModule) -> Iterator[None]:
+    """Rank all users on every rank for a while, without adding metrics up."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    before = data.shared
+    data.shared = module.shared = trainer.world_size == 1
+    try:
+        yield
+    finally:
+        data.shared = module.shared = before
+
+
+def wrap_again(trainer: pl.Trainer) -> None:
+    """Average the gradients of parameters, too, that are new since the module was wrapped; on all ranks at once."""
+    strategy = trainer.strategy
+    if not isinstance(strategy, DDPStrategy) or strategy.model is None:
+        return
+    wrapped = strategy.model
+    now = {id(parameter) for parameter in strategy.lightning_module.parameters()}  # type: ignore[union-attr]
+    if isinstance(wrapped, DistributedDataParallel) and _known(wrapped) == now:
+        return
+    strategy.model = strategy.lightning_module
+    strategy.configure_ddp()
+    _broadcast_no_buffers(trainer)
+
+
+def exchange(trainer: pl.Trainer, following: Round, mine: Outcome, names: Sequence[str]) -> list[Outcome]:
+    """Return the outcomes of all tasks of a round, the same on every rank.
+
+    Args:
+        trainer: Its strategy carries it.
+        following: The round, which is finished on every rank.
+        mine: This rank's outcome.
+        names: The metrics.
+
+    Raises:
+        RuntimeError: If the rounds of the ranks differ.
+    """
+    checksum = zlib.crc32("\n".join(task.key for task in following.tasks).encode())
+    found = [mine.epochs, mine.best_epoch, mine.seconds, float(mine.failed), float(checksum)]
+    found += [mine.metrics.get(name, math.nan) for name in names]
+    row = torch.tensor(found, dtype=torch.float64, device=trainer.strategy.root_device)
+    rows: Tensor = trainer.strategy.all_gather(row).reshape(-1, len(found)).cpu()
+    if len(rows[:, 4].unique()) > 1:
+        raise RuntimeError("the searches of the ranks differ: they did not see the same data or the same fitness")
+    outcomes = []
+    for rank, task in enumerate(following.tasks):
+        epochs, best_epoch, seconds, failed, _, *metrics = rows[rank].tolist()
+        measured = {} if failed else dict(zip(names, metrics, strict=True))
+        weights = {} if task.measures_only else trainer.strategy.broadcast(mine.weights, src=rank)
+        outcomes.append(Outcome(measured, int(epochs), int(best_epoch), seconds, bool(failed), weights))
+    return outcomes
+
+
+def _known(wrapped: DistributedDataParallel) -> set[int]:
+    """The parameters that a wrapper averages the gradients of."""
+    return {id(parameter) for parameter in wrapped._module_parameters}
+
+
+def _no_wait(loop: object) -> None:
+    """Go on without the other ranks: they meet at the end of the epoch."""
+
+
+def _broadcast_no_buffers(trainer: pl.Trainer) -> None:
+    """Leave graph and sizes as they are before a step: they are the same on all ranks, or meant to differ."""
+    if isinstance(trainer.strategy.model, DistributedDataParallel):
+        trainer.strategy.model.broadcast_buffers = False

@@ -1,0 +1,67 @@
+"""Options of Lightning's Trainer that would cut a search short."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, EarlyStopping, Timer
+
+_UNSET_EPOCHS = (-1, 1000)  # no limit, and what a Trainer sets where a user says nothing
+_PHASES = "search.method.pretrain and .retrain say how long a training takes"
+
+
+class _Obstacle(NamedTuple):
+    """An option that is in the way.
+
+    Attributes:
+        option: Its name.
+        value: Its value.
+        instead: What a user can do.
+    """
+
+    option: str
+    value: object
+    instead: str
+
+
+def check_options(trainer: pl.Trainer, search: Callback) -> None:
+    """Refuse options with which a run would end before its results, or without any.
+
+    Args:
+        trainer: The trainer, before its loops begin.
+        search: The callback that runs the method.
+
+    Raises:
+        ValueError: If an option is in the way.
+    """
+    for option, value, instead in _obstacles(trainer):
+        raise ValueError(f"trainer.{option} {value} is in the way of a search: {instead}")
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, EarlyStopping | Timer):
+            raise ValueError(
+                f"trainer.callbacks {type(callback).__name__} would end the search early: "
+                "patience of search.method.pretrain and .retrain ends a training"
+            )
+        if type(callback) is type(search) and callback is not search:
+            raise ValueError("trainer.callbacks: there can be one TableSearch, which the key search makes")
+
+
+def _obstacles(trainer: pl.Trainer) -> Iterator[_Obstacle]:
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        yield _Obstacle("fast_dev_run", trainer.fast_dev_run, "it ends before there is a result")  # type: ignore[attr-defined]
+    if trainer.max_epochs not in _UNSET_EPOCHS:
+        yield _Obstacle("max_epochs", trainer.max_epochs, _PHASES)
+    if trainer.max_steps != -1:
+        yield _Obstacle("max_steps", trainer.max_steps, _PHASES)
+    if trainer.limit_val_batches not in (1, 1.0):
+        yield _Obstacle("limit_val_batches", trainer.limit_val_batches, "search.method.probe.user_share is for probes")
+    if trainer.limit_train_batches == 0:
+        yield _Obstacle("limit_train_batches", 0, "nothing would be trained")
+    if trainer.check_val_every_n_epoch != 1:
+        instead = "eval_every_n_epochs of search.method.pretrain and .retrain"
+        yield _Obstacle("check_val_every_n_epoch", trainer.check_val_every_n_epoch, instead)
+    if trainer.val_check_interval not in (1, 1.0, None):
+        yield _Obstacle("val_check_interval", trainer.val_check_interval, "a training is validated between epochs")
+    precision = str(trainer.precision)
+    if precision.endswith("-true") and precision != "32-true":
+        yield _Obstacle("precision", precision, "tables are trained in float32; take a mixed precision")

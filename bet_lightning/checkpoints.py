@@ -1,0 +1,45 @@
+"""Checkpoints as plain data: tensors and plain values, nothing that could be executed."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
+BACKBONE = "backbone."  # what the names of a backbone's weights begin with
+METHOD_STATE = "method"  # where the state of a search keeps what its method keeps
+
+
+class EarlierRun(NamedTuple):
+    """What a run left in a checkpoint.
+
+    Attributes:
+        weights: State of the backbone.
+        method_state: What its method kept; empty in the checkpoint of a result.
+    """
+
+    weights: Mapping[str, Tensor]
+    method_state: Mapping[str, Any]
+
+
+def read_run(path: str) -> EarlierRun:
+    """Read a run's ``last.ckpt``, or the checkpoint of one of its results.
+
+    Raises:
+        ValueError: If the file is missing, broken or not a checkpoint.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        weights = {
+            name.removeprefix(BACKBONE): value
+            for name, value in checkpoint["state_dict"].items()
+            if name.startswith(BACKBONE)
+        }
+        states = [state[METHOD_STATE] for state in checkpoint.get("callbacks", {}).values() if METHOD_STATE in state]
+        return EarlierRun(weights, states[0] if states else {})
+    except UNREADABLE as error:
+        raise ValueError(f"{path}: not a checkpoint of this backbone on this data ({error})") from None

@@ -1,0 +1,29 @@
+"""Methods: ways to fit an embedding table into a budget."""
+
+from bet_lightning.methods.base import Epochs, Method, Outcome, Problem, Round, Task, run_method
+from bet_lightning.methods.bet import BET, EvenFamily, MixedFamily, PopularityFamily, SpectralFamily
+from bet_lightning.methods.pep import PEP
+from bet_lightning.methods.quotient_remainder import QuotientRemainder
+from bet_lightning.methods.rules import FileSizes, PopularitySizes, RandomSizes, SizeRule, UniformSizes
+
+__all__ = [
+    "BET",
+    "PEP",
+    "Epochs",
+    "EvenFamily",
+    "FileSizes",
+    "Method",
+    "MixedFamily",
+    "Outcome",
+    "PopularityFamily",
+    "PopularitySizes",
+    "Problem",
+    "QuotientRemainder",
+    "RandomSizes",
+    "Round",
+    "SizeRule",
+    "SpectralFamily",
+    "Task",
+    "UniformSizes",
+    "run_method",
+]

@@ -1,0 +1,142 @@
+"""Top-k lists of a backbone, and the metrics of these lists."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bet_lightning.backbones import Backbone
+from bet_lightning.backbones.dot import Factors
+from bet_lightning.objectives import ItemPowers, Objective
+from bet_lightning.ranking.metrics import RankingMetrics
+from bet_lightning.ranking.topk import top_k_items
+
+if TYPE_CHECKING:
+    from bet_lightning.data import RankingBatch
+
+_CACHED_SCORE_BYTES = 4 << 20
+_FEWEST_USERS = 32  # in a product: fewer would read all items' vectors for little work
+
+
+class TopItems(NamedTuple):
+    """The best unseen items of a block of users.
+
+    Attributes:
+        users: ``(b,)`` int64.
+        items: ``(b, k)`` int64, best first; -1 where fewer than k items are left.
+        scores: ``(b, k)`` float32.
+    """
+
+    users: Tensor
+    items: Tensor
+    scores: Tensor
+
+
+def scale_items(factors: Factors, frequency: Tensor, powers: ItemPowers) -> Factors:
+    """Scale items' final vectors so that dot products rank as a sampled softmax means.
+
+    Args:
+        factors: Final vectors.
+        frequency: ``(num_items,)`` training interactions of each item.
+        powers: Of an item's norm and of its popularity.
+    """
+    norms = torch.linalg.vector_norm(factors.items, dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    popularity = frequency.unsqueeze(1).clamp(min=1)
+    scale = norms ** (powers.norm_power - 1)
+    return factors._replace(items=factors.items * scale * popularity**powers.popularity_power)
+
+
+class Ranker:
+    """Ranks all items for users with a backbone and counts hits.
+
+    Args:
+        network: The backbone.
+        objective: Says how items are scaled.
+        metrics: Counts; its cut-offs are those of the lists.
+    """
+
+    def __init__(self, network: Backbone, objective: Objective, metrics: RankingMetrics) -> None:
+        self.network = network
+        self.objective = objective
+        self.metrics = metrics
+        self.warnings: list[str] = []
+        self._encoded: Any = None
+        self._users_at_once = sys.maxsize
+
+    def start(self) -> None:
+        """Begin an evaluation: forget encoded tables and counts of an earlier one."""
+        self._encoded = None
+        self.metrics.reset()
+
+    def rank(self, batch: RankingBatch, k: int) -> TopItems:
+        """Return the k best unseen items of a block of users.
+
+        Tables are encoded once an evaluation, at its first batch. Where memory runs out, the block is ranked in halves,
+        and so are those that follow.
+
+        Raises:
+            torch.OutOfMemoryError: If not even one user's scores fit.
+        """
+        if self._encoded is None:
+            self._encoded = self._encode()
+        while True:
+            size = self.users_per_block()
+            try:
+                blocks = [self._top_items(block, k) for block in batch.split(size)]
+                return blocks[0] if len(blocks) == 1 else TopItems(*map(torch.cat, zip(*blocks, strict=True)))
+            except torch.OutOfMemoryError:
+                self._users_at_once = min(size, len(batch.users)) // 2
+                if not self._users_at_once:
+                    raise
+                self.warnings.append(f"out of memory: ranking {self._users_at_once} users at once from now on")
+
+    def count(self, batch: RankingBatch) -> None:
+        """Rank a block of users and count which of their targets are found."""
+        top = self.rank(batch, max(self.metrics.ks))
+        self.metrics.update(top.items, batch.target_rows, batch.target_items, self.network.num_items)
+
+    def finish(self) -> dict[str, float]:
+        """Return ``recall@k`` and ``ndcg@k`` by name, over all processes where metrics are synced, and forget both."""
+        metrics = {name: float(value) for name, value in self.metrics.compute().items()}
+        self.start()
+        return metrics
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[RankingBatch]) -> dict[str, float]:
+        """Return the metrics of the network as it is, in evaluation mode.
+
+        Args:
+            batches: Blocks of users with their targets.
+        """
+        training = self.network.training
+        self.network.eval()
+        self.start()
+        device = self.network.frequency.device
+        for batch in batches:
+            self.count(type(batch)(*(tensor.to(device) for tensor in batch)))
+        metrics = self.finish()
+        self.network.train(training)
+        return metrics
+
+    def users_per_block(self) -> int:
+        """Users ranked at once, without a batch's bound: on a CPU so many that top-k finds their scores in cache."""
+        if self.network.frequency.device.type != "cpu":
+            return self._users_at_once
+        cached = _CACHED_SCORE_BYTES // (4 * self.network.num_items)
+        return min(self._users_at_once, max(cached, _FEWEST_USERS))
+
+    @torch.no_grad()
+    def _encode(self) -> Any:
+        powers, encoded = self.objective.item_powers, self.network.encode()
+        if powers is None:
+            return encoded
+        return scale_items(encoded, self.network.frequency[self.network.num_users :], powers)
+
+    def _top_items(self, batch: RankingBatch, k: int) -> TopItems:
+        scores = self.network.score(self._encoded, batch.users)
+        values, items = top_k_items(scores, batch.seen_rows, batch.seen_items, k)
+        return TopItems(batch.users, items, values)

@@ -1,0 +1,80 @@
+"""A backbone with the loss that trains it and the way it ranks: all that a training needs, without Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from bet_lightning.backbones import Backbone
+from bet_lightning.objectives import BPR, Objective, SampledSoftmax, total_loss
+from bet_lightning.ranking.metrics import RankingMetrics
+from bet_lightning.ranking.ranker import Ranker
+from bet_lightning.schedule import LRSchedule
+
+if TYPE_CHECKING:
+    from bet_lightning.data import BPRBatch, RankingBatch
+
+
+class Recommender:
+    """Trains and ranks with one backbone.
+
+    Args:
+        network: The backbone.
+        objective: The loss; by default what its recipe says.
+        l2: Weight of the squared norm of a batch's table rows; by default what the recipe says.
+        schedule: Learning rate from fresh weights; by default what the recipe says.
+        metrics: Metrics and their cut-offs (default: at 5, 10 and 20).
+
+    Raises:
+        ValueError: If a cut-off exceeds the number of items, or the objective cannot be used with the backbone.
+    """
+
+    def __init__(
+        self,
+        network: Backbone,
+        objective: Objective | None = None,
+        l2: float | None = None,
+        schedule: LRSchedule | None = None,
+        metrics: RankingMetrics | None = None,
+    ) -> None:
+        recipe = network.recipe
+        self.network = network
+        self.objective = objective or (SampledSoftmax() if recipe.softmax else BPR())
+        self.l2 = recipe.l2 if l2 is None else l2
+        self.schedule = schedule or recipe.schedule
+        self.ranker = Ranker(network, self.objective, metrics or RankingMetrics())
+        self.objective.check(network)
+        if max(self.ks) > network.num_items:
+            raise ValueError(f"model.ks must not exceed the {network.num_items} items of the data, got {max(self.ks)}")
+
+    @property
+    def ks(self) -> Sequence[int]:
+        """Cut-offs of the metrics."""
+        return self.ranker.metrics.ks
+
+    def loss(self, batch: BPRBatch) -> Tensor:
+        """Return the loss of a batch of triplets."""
+        return total_loss(self.network, self.objective, self.l2, batch)
+
+    def evaluate(self, batches: Iterable[RankingBatch]) -> dict[str, float]:
+        """Return ``recall@k`` and ``ndcg@k`` by name of the network as it is."""
+        return self.ranker.evaluate(batches)
+
+
+def make_optimizer(
+    parameters: Iterator[torch.nn.Parameter], schedule: LRSchedule, steps_per_epoch: Callable[[], int]
+) -> tuple[torch.optim.Adam, LambdaLR]:
+    """Return Adam over the parameters, and the scheduler to be stepped after every batch.
+
+    Args:
+        parameters: What is trained.
+        schedule: Its learning rate.
+        steps_per_epoch: Returns the batches of an epoch; asked at every step, as it may not be known before the first.
+    """
+    # LambdaLR multiplies the base rate, which is therefore 1
+    optimizer = torch.optim.Adam(parameters, lr=1.0, fused=True)
+    return optimizer, LambdaLR(optimizer, lambda step: schedule(step, max(1, steps_per_epoch())))
