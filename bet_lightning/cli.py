@@ -7,7 +7,6 @@ import sys
 import warnings
 from contextlib import ExitStack
 from dataclasses import replace
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,17 @@ import pytorch_lightning as pl
 from jsonargparse import ArgumentError
 from lightning_fabric.plugins import CheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich import get_console
 
 from bet_lightning import __version__, backbones, data, methods, modules, objectives  # noqa: F401  (class names)
-from bet_lightning.callbacks import PredictionWriter, SearchProgressBar, TableSearch
+from bet_lightning.callbacks import PredictionWriter, SearchProgressBar
+from bet_lightning.callbacks.run_files import LastCheckpoint, RunLogger, SaveRunConfig, move_aside, prefer_offline
+from bet_lightning.callbacks.table_search import TableSearch
+from bet_lightning.compare.command import compare
 from bet_lightning.deploy.checkpoint_io import FileCheckpointIO, check_checkpoint
 from bet_lightning.deploy.exporting import best_checkpoint
 from bet_lightning.errors import one_line
@@ -54,56 +55,6 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         get_console().print(self.format(record), soft_wrap=True, markup=False, highlight=False)
-
-
-class SaveRunConfig(SaveConfigCallback):
-    """Writes ``config.yaml`` into the run folder and hands the configuration to the loggers."""
-
-    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Save at the start of ``fit``; called on rank zero only."""
-        if stage != "fit":
-            return
-        path = Path(trainer.default_root_dir) / "config.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        config = self.config.clone()
-        commands_own = {"ckpt_path", "weights_only", "return_predictions", *signature(Trainer.export).parameters}
-        for name in commands_own - {"self", "model", "datamodule"}:
-            config.pop(name, None)
-        path.write_text(self.parser.dump(config, skip_none=False))
-        for logger in trainer.loggers:
-            logger.log_hyperparams(
-                {name: self.config.as_dict().get(name) for name in ("model", "data", "search", "trainer")}
-            )
-
-
-class RunLogger(CSVLogger):
-    """Writes ``metrics.csv``, and goes on without it where the disk is full: what counts is in other files."""
-
-    def save(self) -> None:
-        """Write what was logged since the last time."""
-        try:
-            super().save()
-        except OSError as error:
-            log.warning("%s: cannot be written (%s)", Path(self.log_dir) / "metrics.csv", error)
-
-
-class LastCheckpoint(ModelCheckpoint):
-    """Writes ``checkpoints/last.ckpt`` in the run folder after every epoch, to resume from."""
-
-    def __init__(self) -> None:
-        super().__init__(filename="last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True)
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Place the checkpoint in the run folder."""
-        self.dirpath = os.path.join(trainer.default_root_dir, "checkpoints")
-        super().setup(trainer, pl_module, stage)
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Say how to go on after an interruption."""
-        last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
-        if trainer.is_global_zero and last.is_file() and not isinstance(exception, ValueError):
-            config = last.parents[1] / "config.yaml"
-            log.info("continue: python -m bet_lightning fit --config %s --ckpt_path %s", config, last)
 
 
 class BETCLI(LightningCLI):
@@ -156,13 +107,13 @@ class BETCLI(LightningCLI):
             return
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
-        _move_aside(self._folder)
+        move_aside(self._folder)
 
     def before_export(self) -> None:
         """Move aside what an earlier export for other budgets left."""
         if self.config["export"].budget and self.trainer.global_rank == 0:
             self._held.enter_context(lock_folder(self._folder))
-            _move_aside(self._folder)
+            move_aside(self._folder)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Make the trainer; its numbers always go to CSV files too."""
@@ -171,7 +122,7 @@ class BETCLI(LightningCLI):
         if loggers is not False:
             given = [] if loggers in (None, True) else loggers if isinstance(loggers, list) else [loggers]
             if any(isinstance(logger, WandbLogger) for logger in given):
-                _prefer_offline()
+                prefer_offline()
             if not any(isinstance(logger, CSVLogger) for logger in given):
                 given = [*given, RunLogger(config["default_root_dir"], name="logs")]
             kwargs["logger"] = given
@@ -228,26 +179,6 @@ class BETCLI(LightningCLI):
         return Path(self.trainer.default_root_dir)
 
 
-def _move_aside(folder: Path) -> None:
-    """Rename an existing run folder to the first free ``name.N``: a new run never overwrites an old one."""
-    if not (folder / "config.yaml").exists():
-        return
-    number = 1
-    while (moved := folder.with_name(f"{folder.name}.{number}")).exists():
-        number += 1
-    folder.rename(moved)
-    log.info("%s held an earlier run: moved to %s", folder, moved)
-
-
-def _prefer_offline() -> None:
-    """Let Weights & Biases log offline unless the user is logged in or chose a mode."""
-    import wandb
-
-    if "WANDB_MODE" not in os.environ and not wandb.api.api_key:
-        # not the variable: asking for the key has already read it
-        wandb.setup(settings=wandb.Settings(mode="offline"))
-
-
 def main(args: ArgsType = None) -> None:
     """Run the command line.
 
@@ -258,10 +189,10 @@ def main(args: ArgsType = None) -> None:
         SystemExit: With code 2 and one line on wrong input, where ``--debug`` shows the traceback instead; with 143
             where the process was told to end.
     """
-    words = sys.argv if args is None else args
-    debug = "--debug" in words
-    if isinstance(words, list) and debug:
-        words.remove("--debug")
+    words = sys.argv[1:] if args is None else args
+    debug = isinstance(words, list) and "--debug" in words
+    if isinstance(words, list):
+        words = [word for word in words if word != "--debug"]
     if not log.handlers:
         log.addHandler(_Lines())
         log.setLevel(logging.INFO if getattr(rank_zero_only, "rank", 0) == 0 else logging.WARNING)
@@ -270,6 +201,10 @@ def main(args: ArgsType = None) -> None:
             warnings.filterwarnings("ignore", message)
     held = ExitStack()
     try:
+        if isinstance(words, list) and words[:1] == ["compare"]:
+            if code := compare(words[1:], main):
+                raise SystemExit(code)
+            return
         BETCLI(
             held,
             model_class=None,
@@ -280,6 +215,8 @@ def main(args: ArgsType = None) -> None:
             save_config_kwargs={"save_to_log_dir": False},
             parser_kwargs={
                 "version": f"bet_lightning {__version__}",
+                "description": "Fit a recommender's embedding table into a memory budget. Beside the commands below: "
+                "`compare FILE` runs the missing cells of a table of experiments.",
                 "exit_on_error": False,
                 **{name: {"exit_on_error": False} for name in BETCLI.subcommands()},
             },
@@ -289,7 +226,7 @@ def main(args: ArgsType = None) -> None:
                 "use_distributed_sampler": False,
                 "enable_model_summary": False,
             },
-            args=args,
+            args=words,
         )
     except SIGTERMException:
         raise SystemExit(128 + signal.SIGTERM) from None

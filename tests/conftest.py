@@ -16,7 +16,12 @@ TINY: dict[str, Any] = {
     "seed_everything": 3,
     "model": {
         "class_path": "RecommenderModule",
-        "init_args": {"backbone": {"class_path": "LightGCN", "init_args": {"max_size": 8, "num_layers": 1}}},
+        "init_args": {
+            "backbone": {"class_path": "LightGCN", "init_args": {"max_size": 8, "num_layers": 1}},
+            "l2": 1e-4,
+            "objective": {"class_path": "BPR"},
+            "schedule": {"lr": 0.03, "decay": 0.95, "decay_epochs": 50, "min_lr": 0.001},
+        },
     },
     "data": {
         "class_path": "InteractionDataModule",
@@ -27,31 +32,54 @@ TINY: dict[str, Any] = {
             "synthetic_interactions": 2_400,
         },
     },
-    "trainer": {
-        "accelerator": "cpu",
-        "enable_progress_bar": False,
-        "callbacks": [
-            {
-                "class_path": "TableSearch",
-                "init_args": {
-                    "budget": {"keep_ratio": 0.25},
-                    "num_iterations": 4,
-                    "num_candidates": 20,
-                    "probe_epochs": 1,
-                    "num_retrain": 2,
-                    "max_epochs": 2,
-                },
-            }
-        ],
+    "search": {
+        "budget": {"keep_ratio": 0.25},
+        "method": {
+            "class_path": "BET",
+            "init_args": {
+                "family": {"class_path": "PopularityFamily"},
+                "rules": [],
+                "warm_schedule": {"lr": 0.03, "decay": 0.98, "decay_epochs": 50, "min_lr": 0.001},
+                "pretrain": {"max_epochs": 2},
+                "search": {"num_iterations": 4, "num_random": 0, "num_candidates": 20, "num_updates": 2},
+                "probe": {"epochs": 1, "user_share": 0.3},
+                "tune": {"num_actions": 0},
+                "retrain": {"num_actions": 2, "start": "fresh", "max_epochs": 2},
+            },
+        },
     },
+    "trainer": {"accelerator": "cpu", "enable_progress_bar": False},
 }
+SPECTRAL = {"class_path": "SpectralFamily"}
+UNIFORM = {"class_path": "UniformSizes"}
 
 
-def write_config(folder: Path, name: str, backbone: str = "LightGCN", **search: Any) -> Path:
-    """Write the tiny config with other search settings; its run folder lies beside it."""
+def merge(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Settings with others over them, section by section."""
+    both = {name: value for name, value in more.items() if isinstance(value, dict) and isinstance(base.get(name), dict)}
+    return {**base, **more, **{name: merge(base[name], value) for name, value in both.items()}}
+
+
+def write_config(folder: Path, name: str, backbone: str = "LightGCN", *, budget: Any = None, **method: Any) -> Path:
+    """Write the tiny config with other settings of BET; its run folder lies beside it.
+
+    Args:
+        folder: Where to.
+        name: Of config and run folder.
+        backbone: Class of the backbone.
+        budget: In place of a quarter.
+        method: Settings of BET by section, as ``search={"num_iterations": 2}``, or ``method={"class_path": ...}``.
+    """
     config = copy.deepcopy(TINY)
     config["trainer"]["default_root_dir"] = str(folder / name)
-    config["trainer"]["callbacks"][0]["init_args"].update(search)
+    if budget is not None:
+        config["search"]["budget"] = budget
+    if "method" in method:
+        config["search"]["method"] = method["method"]
+    else:
+        arguments = config["search"]["method"]["init_args"]
+        family = method.pop("family", arguments["family"])
+        config["search"]["method"]["init_args"] = {**merge(arguments, method), "family": family}
     if backbone != "LightGCN":
         config["model"]["init_args"]["backbone"] = {"class_path": backbone, "init_args": {"max_size": 8}}
     path = folder / f"{name}.yaml"
@@ -63,5 +91,5 @@ def write_config(folder: Path, name: str, backbone: str = "LightGCN", **search: 
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folder of a finished fit; its config lies beside it as ``run.yaml``."""
     folder = tmp_path_factory.mktemp("runs")
-    main(["fit", "--config", str(write_config(folder, "run"))])
+    main(["fit", "--config", str(write_config(folder, "run", rules=[UNIFORM]))])
     return folder / "run"

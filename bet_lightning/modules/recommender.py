@@ -193,7 +193,9 @@ class RecommenderModule(pl.LightningModule):
         for warning in ranker.warnings:
             rank_zero_warn(warning)
         ranker.warnings.clear()
-        self.log_dict({f"{stage}/{name}": value for name, value in ranker.finish().items()})
+        # float64, as they are: Lightning makes float32 of Python's numbers
+        found = {name: torch.tensor(value, dtype=torch.float64) for name, value in ranker.finish().items()}
+        self.log_dict({f"{stage}/{name}": value for name, value in found.items()})
 
 
 def _is_distributed() -> bool:

@@ -1,0 +1,115 @@
+"""Cells of a comparison: every combination of its axes and seeds, each a run of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Settings = Mapping[str, Any]  # as a config of ``fit`` has them
+_KEYS = {"base", "axes", "seeds"}
+_MACHINE = (
+    "data_dir",
+    "default_root_dir",
+    "accelerator",
+    "devices",
+    "enable_progress_bar",
+)  # without effect on results
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination.
+
+    Attributes:
+        values: Name of the value of each axis.
+        seed: Seed of the run.
+        settings: What its run is configured with.
+    """
+
+    values: Mapping[str, str]
+    seed: int
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        """What the cell is called, by its values and its seed."""
+        return "-".join([*(re.sub(r"[^\w.@]+", "_", value) for value in self.values.values()), f"seed{self.seed}"])
+
+    @property
+    def key(self) -> str:
+        """A short hash of the settings, without what a machine may change."""
+        text = json.dumps(_without_machine(self.settings), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table of cells.
+
+    Attributes:
+        path: The YAML file that it is from.
+        axes: Names of the axes.
+        cells: The cells, the last axis changing fastest.
+    """
+
+    path: Path
+    axes: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Comparison:
+        """Read a comparison: ``base`` settings, ``axes`` of named settings merged over them in order, and ``seeds``.
+
+        Raises:
+            ValueError: If the file is missing or not of this form.
+        """
+        try:
+            content = yaml.safe_load(path.read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise ValueError(f"{path}: not a comparison ({str(error).splitlines()[0]})") from None
+        if not isinstance(content, dict) or set(content) - _KEYS or not isinstance(content.get("axes", {}), dict):
+            raise ValueError(f"{path}: a comparison has base, axes and seeds, got {_keys(content)}")
+        axes: dict[str, dict[str, Settings]] = content.get("axes") or {}
+        for axis, values in axes.items():
+            if not isinstance(values, dict) or not values:
+                raise ValueError(f"{path}: axis {axis} needs named values, got {values!r}")
+        cells = []
+        for names in itertools.product(*(values for values in axes.values())):
+            settings: Settings = content.get("base") or {}
+            for (_, values), name in zip(axes.items(), names, strict=True):
+                settings = merge(settings, values[name] or {})
+            chosen = dict(zip(axes, (str(name) for name in names), strict=True))
+            for seed in content.get("seeds") or [0]:
+                cells.append(Cell(chosen, int(seed), merge(settings, {"seed_everything": int(seed)})))
+        return cls(path, tuple(axes), tuple(cells))
+
+
+def merge(base: Settings, more: Settings) -> Settings:
+    """Return settings with others over them, section by section; another class brings its own arguments."""
+    merged = dict(base)
+    for name, value in more.items():
+        below = merged.get(name)
+        if isinstance(value, dict) and isinstance(below, dict):
+            other_class = "class_path" in value and value["class_path"] != below.get("class_path")
+            merged[name] = value if other_class else merge(below, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def _without_machine(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_machine(each) for name, each in value.items() if name not in _MACHINE}
+    return value
+
+
+def _keys(content: object) -> str:
+    return ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
