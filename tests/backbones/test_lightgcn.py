@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
 from torch_geometric.nn.models import LightGCN as ReferenceLightGCN
 
-from bet_lightning.backbones import Edges, LightGCN
+from bet_lightning.backbones import Edges, LightGCN, Refit
 
 Triplets = tuple[Tensor, Tensor, Tensor]
 
@@ -47,8 +45,7 @@ def test_cut_fits_what_is_kept_to_the_full_tables_vectors(edges: Edges) -> None:
     backbone = LightGCN(edges, max_size=4)
     full, sizes = backbone.table().weight.detach().clone(), torch.arange(16) % 5
     final = torch.cat(backbone.encode())  # type: ignore[arg-type]
-    backbone.refit_power.fill_(-1)
-    backbone.cut(sizes, steps=40)
+    backbone.cut(sizes, Refit(steps=40, power=-1.0))
     found = backbone.table()().detach()
     propagation = backbone.propagate(torch.eye(16))
     importance = 1 / backbone.frequency.clamp(min=1).double()  # sides count the same
@@ -64,29 +61,25 @@ def test_cut_fits_what_is_kept_to_the_full_tables_vectors(edges: Edges) -> None:
 
     other = LightGCN(edges, max_size=4)
     other.table().weight.data.copy_(full)
-    other.cut(sizes, steps=0)
+    other.cut(sizes)
     torch.testing.assert_close(other.table()(), full * (torch.arange(4) < sizes[:, None]))
     with pytest.raises(ValueError, match="at its full size only"):
-        other.cut(sizes, steps=0)
+        other.cut(sizes)
 
 
 def test_cuts_of_the_same_table_share_its_problem_and_no_others(edges: Edges) -> None:
     sizes = torch.arange(16) % 5
     backbone = LightGCN(edges, max_size=4)
     state = {name: value.clone() for name, value in backbone.state_dict().items()}
-    backbone.gains(24, 1, 3)
+    backbone.gains(24, 1, Refit(3))
     problems = [backbone._last_pursuit]
-    changes: list[Callable[[], object]] = [
-        lambda: None,
-        lambda: state["refit_power"].fill_(0.5),
-        lambda: state["tables.0.weight"].mul_(torch.rand(16, 1)),
-    ]
-    for change in changes:
-        change()
+    table = state["tables.0.weight"]
+    for weight, refit in ((table, Refit(3)), (table, Refit(3, 0.5)), (table * torch.rand(16, 1), Refit(3, 0.5))):
+        state["tables.0.weight"] = weight
         fresh = LightGCN(edges, max_size=4)
         for network in (backbone, fresh):
             network.load_state_dict(state)
-            network.cut(sizes, steps=3)
+            network.cut(sizes, refit)
         assert backbone.table()().equal(fresh.table()())
         problems.append(backbone._last_pursuit)
     assert problems[0] is problems[1]

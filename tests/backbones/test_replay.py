@@ -61,6 +61,7 @@ def test_ten_steps_reach_the_recorded_metrics() -> None:
     assert metrics["ndcg@20"] == pytest.approx(0.011851, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_two_epochs_end_at_the_recorded_weights_and_metrics() -> None:
     model, metrics = replay(574)
     record = np.load(RECORD)

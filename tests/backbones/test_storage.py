@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bet_lightning.backbones import MF, NGCF, Backbone, Edges, LightGCN, NeuMF
-from bet_lightning.embedding import MaskedEmbedding, PackedEmbedding
+from bet_lightning.backbones import MF, NGCF, Backbone, Edges, LightGCN, NeuMF, Refit
+from bet_lightning.tables import MaskedEmbedding, PackedEmbedding
 
 BACKBONES = [MF, LightGCN, NGCF, NeuMF]
 Triplets = tuple[Tensor, Tensor, Tensor]
@@ -119,7 +119,7 @@ def test_what_needs_whole_tables_refuses_packed_ones(factory: Factory, edges: Ed
     _, packed = both(factory, edges, torch.full((16,), width) if full else None)
     state = {name: value.clone() for name, value in packed.state_dict().items()}
     half = torch.full((16,), width // 2)
-    for change in (packed.reset_parameters, packed.to_principal_basis, lambda: packed.cut(half, 1)):
+    for change in (packed.reset_parameters, packed.to_principal_basis, lambda: packed.cut(half, Refit(1))):
         with pytest.raises(ValueError, match="packed: unpack" if full else "packed: unpack|at its full size only"):
             change()
     with pytest.raises(ValueError, match=r"the tables are packed: unpack\(\) them"):
