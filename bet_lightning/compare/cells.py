@@ -106,9 +106,10 @@ def merge(base: Settings, more: Settings) -> Settings:
 
 
 def _without_machine(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_machine(each) for name, each in value.items() if name not in _MACHINE}
-    return value
+    if not isinstance(value, dict):
+        return value
+    kept = {name: _without_machine(each) for name, each in value.items() if name not in _MACHINE}
+    return {name: each for name, each in kept.items() if each != {}}
 
 
 def _keys(content: object) -> str:
