@@ -225,7 +225,7 @@ class TableSearch(pl.Callback):
         if not self._is_shared(trainer):
             outcomes = devices.exchange(trainer, following, mine, module.metrics.names)
         for task, outcome in zip(following.tasks, outcomes, strict=True):
-            if task.name is not None and self.recorder:
+            if not task.measures_only and self.recorder:
                 _hold(module, task, outcome)
                 self.recorder.finished(task, outcome)
         try:
