@@ -10,7 +10,11 @@ from bet_lightning.modules import ActionsDataModule
 def test_splits_the_actions_of_a_run(finished_run: Path) -> None:
     data = ActionsDataModule(str(finished_run / "actions.jsonl"), valid_ratio=0.25, batch_size=2)
     data.setup("fit")
-    assert (len(data.train.fitness), len(data.valid.fitness), data.max_size) == (3, 1, 8)
+    assert (len(data.train.fitness), len(data.valid.fitness), data.max_size) == (
+        4,
+        1,
+        8,
+    )  # four of the search, one rule
     assert torch.cat([data.train.fitness, data.valid.fitness]).sort().values.equal(data.pairs.fitness.sort().values)
     assert [profile.num_rows for profile in data.profiles] == [120, 90]
 

@@ -1,121 +1,124 @@
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
-from torch import Tensor
 
-from bet_lightning.backbones import MF
-from bet_lightning.backbones.dot import Factors
-from bet_lightning.data import BPRBatch, Csr, RankingBatch
-from bet_lightning.modules import LRSchedule, RecommenderModule, recommender
+from bet_lightning.backbones import MF, NeuMF
+from bet_lightning.data import BPRBatch, Csr, InteractionDataModule, RankingBatch
+from bet_lightning.modules import RecommenderModule
+from bet_lightning.objectives import BPR, SampledSoftmax
 from bet_lightning.ranking import RankingMetrics
+from bet_lightning.schedule import LRSchedule
+from bet_lightning.tables import MaskedEmbedding
+from bet_lightning.tables.soft_threshold import PrunedTable
+from tests.conftest import TINY
 
 TRAIN = Csr.from_pairs(np.array([0, 0, 1, 2]), np.array([0, 3, 1, 2]), 3, 5)
 
 
 @pytest.fixture
 def module() -> RecommenderModule:
-    module = RecommenderModule(lambda edges: MF(edges, max_size=4), l2=0.3, ks=(2, 1))
+    module = RecommenderModule(lambda edges: MF(edges, max_size=4), l2=0.3, objective=BPR(), ks=(2, 1))
     module.build(TRAIN)
     module.network.reset_parameters(torch.Generator().manual_seed(0))
     return module
 
 
-def test_loss_is_bpr_with_l2_on_the_rows_of_the_batch(module: RecommenderModule) -> None:
-    users, positives, negatives = torch.tensor([0, 2]), torch.tensor([3, 2]), torch.tensor([1, 4])
-    table = module.network.table().weight.detach().numpy()
-    u, i, j = table[users], table[positives + 3], table[negatives + 3]
-    bpr = -np.log(1 / (1 + np.exp((u * j).sum(1) - (u * i).sum(1)))).mean()
-    penalty = ((u**2).sum() + (i**2).sum() + (j**2).sum()) / 4
-    module.log = lambda *_args, **_kwargs: None  # type: ignore[method-assign,assignment]
-    loss = module.training_step(BPRBatch(users, positives, negatives), 0)
-    assert float(loss) == pytest.approx(bpr + 0.3 * penalty, rel=1e-5)
-
-
-def test_ranks_unseen_items_with_the_tables_of_this_evaluation(module: RecommenderModule) -> None:
-    users = torch.tensor([2, 0])
-    nothing = torch.empty(0, dtype=torch.int64)
-    batch = RankingBatch(users, torch.tensor([0, 1, 1]), torch.tensor([2, 0, 3]), nothing, nothing)
-    table = module.network.table().weight.detach()
-    scores = table[users] @ table[3:].T
-    scores[0, 2] = scores[1, 0] = scores[1, 3] = -torch.inf
-    top = module.rank(batch, 2)
-    torch.testing.assert_close(top.scores, scores.topk(2).values)
-    assert top.items.equal(scores.topk(2).indices)
-
-    with torch.no_grad():
-        module.network.table().weight.neg_().add_(torch.randn(8, 4))
-    assert module.rank(batch, 2).items.equal(top.items)  # encoded once an evaluation
-    module.on_validation_epoch_start()
-    table = module.network.table().weight.detach()
-    assert float(module.rank(batch, 2).scores[0, 0]) == pytest.approx(
-        float((table[2] @ table[3:].T)[[0, 1, 3, 4]].max()), rel=1e-5
-    )
-
-
-def test_a_cpu_ranks_as_many_users_at_once_as_stay_in_cache(
-    module: RecommenderModule, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    users = torch.arange(3).repeat(5)
-    nothing = torch.empty(0, dtype=torch.int64)
-    batch = RankingBatch(users, torch.tensor([4, 14]), torch.tensor([2, 0]), nothing, nothing)
-    whole, score, asked = module.rank(batch, 2), MF.score, []
-
-    def counting(network: MF, encoded: Factors, block: Tensor) -> Tensor:
-        asked.append(len(block))
-        return score(network, encoded, block)
-
-    monkeypatch.setattr(MF, "score", counting)
-    for cached, fewest, expected in ((80, 1, [4, 4, 4, 3]), (80, 6, [6, 6, 3]), (1 << 20, 1, [15])):
-        monkeypatch.setattr(recommender, "_CACHED_SCORE_BYTES", cached)
-        monkeypatch.setattr(recommender, "_FEWEST_USERS", fewest)
-        asked.clear()
-        blocks = module.rank(batch, 2)
-        assert asked == expected
-        assert blocks.users.equal(users) and blocks.items.equal(whole.items)
-        torch.testing.assert_close(blocks.scores, whole.scores)
-
-
-def test_a_block_that_does_not_fit_is_ranked_in_halves(
-    module: RecommenderModule, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    users = torch.tensor([2, 0, 1])
-    seen = torch.tensor([0, 1, 1, 2]), torch.tensor([2, 0, 3, 1])
-    batch = RankingBatch(users, *seen, torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
-    whole, score, asked = module.rank(batch, 2), MF.score, []
-
-    def score_one(network: MF, encoded: Factors, block: torch.Tensor) -> torch.Tensor:
-        asked.append(len(block))
-        if len(block) > 1:
-            raise torch.OutOfMemoryError
-        return score(network, encoded, block)
-
-    monkeypatch.setattr(MF, "score", score_one)
-    with pytest.warns(UserWarning, match="out of memory: ranking 1 users at once"):
-        halves = module.rank(batch, 2)
-    module.rank(batch, 2)
-    assert asked == [3, 1, 1, 1, 1, 1, 1]  # later blocks are not tried whole again
-    assert whole.users.equal(halves.users) and whole.items.equal(halves.items)
-    torch.testing.assert_close(whole.scores, halves.scores)
+def test_a_training_step_returns_and_logs_the_loss_of_the_recommender(module: RecommenderModule) -> None:
+    batch = BPRBatch(torch.tensor([0, 2]), torch.tensor([3, 2]), torch.tensor([1, 4]))
+    logged: dict[str, Any] = {}
+    module.log = lambda name, value, **_: logged.update({name: value})  # type: ignore[method-assign,assignment]
+    loss = module.training_step(batch, 0)
+    assert loss.equal(module.recommender.loss(batch)) and loss.requires_grad
+    assert logged == {"train/loss": loss}
 
 
 def test_learning_rate_follows_the_schedule_in_force(module: RecommenderModule) -> None:
-    module.schedule = LRSchedule(lr=0.5, decay=0.5, decay_steps=1, min_lr=0.1)
+    module.schedule = LRSchedule(lr=0.5, decay=0.5, decay_epochs=1, min_lr=0.1)
+    module.trainer = SimpleNamespace(num_training_batches=2)  # type: ignore[assignment]
     configured = module.configure_optimizers()
     assert isinstance(configured, dict)
     optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]  # type: ignore[index,typeddict-item]
+    assert configured["lr_scheduler"]["interval"] == "step"  # type: ignore[index,typeddict-item,call-overload]
     rates = []
-    for _ in range(4):
+    for _ in range(7):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
-    assert rates == [0.5, 0.25, 0.125, 0.1]
+    assert rates == [0.5, 0.5, 0.25, 0.25, 0.125, 0.125, 0.1]
 
 
-def test_no_sizes_over_the_cap_enter(module: RecommenderModule) -> None:
-    sizes = torch.full((8,), 2)
-    module.set_sizes(sizes, cap=16)
-    with pytest.raises(ValueError, match="sizes sum to 16 parameters, over the budget of 15"):
-        module.set_sizes(sizes, cap=15)
+def test_what_is_left_out_follows_the_recipe_of_the_backbone() -> None:
+    module = RecommenderModule(lambda edges: NeuMF(edges, max_size=4), ks=(2,))
+    module.build(TRAIN)
+    assert isinstance(module.recommender.objective, BPR)
+    assert (module.recommender.l2, module.schedule) == (NeuMF.recipe.l2, NeuMF.recipe.schedule)
+    given = RecommenderModule(lambda edges: MF(edges, max_size=4), 0.5, LRSchedule(0.7), BPR(), ks=(2,))
+    given.build(TRAIN)
+    assert isinstance(given.recommender.objective, BPR)
+    assert (given.recommender.l2, given.schedule) == (0.5, LRSchedule(0.7))
+
+
+def test_validation_and_test_log_the_metrics_of_their_users_in_full_precision() -> None:
+    data = InteractionDataModule(**TINY["data"]["init_args"])
+    module = RecommenderModule(lambda edges: MF(edges, max_size=4), ks=(5, 10))
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    (found,) = trainer.validate(module, data, verbose=False)
+    expected = module.recommender.evaluate(data.val_dataloader())
+    assert found == {f"val/{name}": value for name, value in expected.items()}
+    (found,) = trainer.test(module, data, verbose=False)
+    expected = module.recommender.evaluate(data.test_dataloader())
+    assert found == {f"test/{name}": value for name, value in expected.items()}
+    lists = trainer.predict(module, data)
+    assert lists and [top.items.shape for top in lists] == [(120, 10)]
+
+
+def test_a_warning_of_the_ranker_reaches_the_user_once(module: RecommenderModule) -> None:
+    module.log_dict = lambda _: None  # type: ignore[method-assign,assignment]
+    nothing = torch.empty(0, dtype=torch.int64)
+    module.on_validation_epoch_start()
+    module.validation_step(RankingBatch(torch.tensor([0]), nothing, nothing, torch.tensor([0]), torch.tensor([1])), 0)
+    module.recommender.ranker.warnings.append("out of memory: ranking 1 users at once from now on")
+    with pytest.warns(UserWarning, match="out of memory: ranking 1 users at once"):
+        module.on_validation_epoch_end()
+    assert not module.recommender.ranker.warnings
+
+
+def test_a_checkpoint_of_other_tables_describes_them(module: RecommenderModule) -> None:
+    saved: dict[str, Any] = {}
+    module.on_save_checkpoint(saved)
+    assert saved == {}  # masked tables need no description
+    mask = torch.rand(8, 4, generator=torch.Generator().manual_seed(0)) < 0.5
+    module.network.use_tables([PrunedTable(8, 4, mask)])
+    module.network.reset_parameters(torch.Generator().manual_seed(1))
+    module.on_save_checkpoint(saved)
+    other = RecommenderModule(lambda edges: MF(edges, max_size=4), ks=(1, 2))
+    other.build(TRAIN)
+    other.use_tables_of(saved)
+    other.load_state_dict(module.state_dict())
+    assert isinstance(other.network.table(), PrunedTable)
+    assert other.network.table()().equal(module.network.table()())
+    other.use_tables_of({})
+    assert isinstance(other.network.table(), MaskedEmbedding)
+    with pytest.raises(ValueError, match="the checkpoint holds a table that is not known here"):
+        other.use_tables_of({"tables": [{"kind": "Unheard"}]})
+
+
+def test_refuses_weights_of_another_backbone(module: RecommenderModule) -> None:
+    other = RecommenderModule(lambda edges: MF(edges, max_size=5), ks=(1, 2))
+    other.build(TRAIN)
+    with pytest.raises(ValueError, match="the checkpoint is of another backbone or other data: size mismatch"):
+        module.load_state_dict(other.state_dict())
+
+
+def test_refuses_a_packed_table_of_other_data(module: RecommenderModule) -> None:
+    module.trainer = SimpleNamespace(datamodule=SimpleNamespace(dataset=SimpleNamespace(hash="ours")))  # type: ignore[assignment]
+    module.on_load_checkpoint({"data_hash": "ours"})
+    with pytest.raises(ValueError, match="the packed table is of other data or another split, hash theirs, not ours"):
+        module.on_load_checkpoint({"data_hash": "theirs"})
 
 
 def test_refuses_wrong_arguments(module: RecommenderModule) -> None:
@@ -125,6 +128,8 @@ def test_refuses_wrong_arguments(module: RecommenderModule) -> None:
         RecommenderModule(MF, ks=[0])
     with pytest.raises(ValueError, match=r"model\.ks must not exceed the 5 items of the data, got 6"):
         RecommenderModule(MF, ks=[6]).build(TRAIN)
+    with pytest.raises(ValueError, match="SampledSoftmax needs a backbone that scores by dot products, got NeuMF"):
+        RecommenderModule(NeuMF, objective=SampledSoftmax(), ks=[1]).build(TRAIN)
     with pytest.raises(RuntimeError, match=r"call build\(\) first"):
         _ = RecommenderModule(MF).network
     assert isinstance(module.metrics, RankingMetrics) and module.metrics.ks == (1, 2)

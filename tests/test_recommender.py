@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bet_lightning.backbones import MF, NGCF, Backbone, Edges, LightGCN, NeuMF
+from bet_lightning.data import BPRBatch, Csr, RankingLoader
+from bet_lightning.objectives import BPR, SampledSoftmax
+from bet_lightning.ranking import RankingMetrics
+from bet_lightning.recommender import Recommender, make_optimizer
+from bet_lightning.schedule import LRSchedule
+
+EDGES = Edges(torch.tensor([0, 0, 1, 2]), torch.tensor([0, 3, 1, 2]), 3, 5)
+BATCH = BPRBatch(torch.tensor([0, 2]), torch.tensor([3, 2]), torch.tensor([1, 4]))
+METRICS = RankingMetrics((1, 2))
+
+
+class Contrasted(MF):
+    """Adds to the loss of a batch."""
+
+    def auxiliary_loss(self, users: Tensor, pos_items: Tensor, neg_items: Tensor) -> Tensor:
+        return 7 * self.table()(users).sum() + pos_items.sum() - neg_items.sum()
+
+
+def made(network: Backbone) -> Backbone:
+    network.reset_parameters(torch.Generator().manual_seed(0))
+    return network
+
+
+def test_loss_is_bpr_with_l2_on_the_rows_of_the_batch() -> None:
+    network = made(MF(EDGES, max_size=4))
+    table = network.masked_table().weight.detach().numpy()
+    users, positives, negatives = BATCH
+    u, i, j = table[users], table[positives + 3], table[negatives + 3]
+    bpr = -np.log(1 / (1 + np.exp((u * j).sum(1) - (u * i).sum(1)))).mean()
+    penalty = ((u**2).sum() + (i**2).sum() + (j**2).sum()) / 4
+    loss = Recommender(network, BPR(), l2=0.3, metrics=METRICS).loss(BATCH).detach()
+    assert float(loss) == pytest.approx(bpr + 0.3 * penalty, rel=1e-5)
+
+
+def test_a_backbone_adds_its_auxiliary_loss() -> None:
+    plain, contrasted = made(MF(EDGES, max_size=4)), made(Contrasted(EDGES, max_size=4))
+    for objective in (BPR(), SampledSoftmax(num_negatives=2)):
+        before = Recommender(plain, objective, metrics=METRICS).loss(BATCH)
+        added = 7 * plain.table()(BATCH.users).sum() + 5 - 5
+        torch.testing.assert_close(Recommender(contrasted, objective, metrics=METRICS).loss(BATCH), before + added)
+
+
+@pytest.mark.parametrize(
+    ("factory", "objective"), [(MF, SampledSoftmax), (LightGCN, SampledSoftmax), (NGCF, SampledSoftmax), (NeuMF, BPR)]
+)
+def test_what_is_left_out_is_the_backbones_recipe(factory: type[Backbone], objective: type) -> None:
+    network = factory(EDGES, max_size=4)
+    found = Recommender(network, metrics=METRICS)
+    assert type(found.objective) is objective
+    assert (found.l2, found.schedule) == (network.recipe.l2, network.recipe.schedule)
+    given = Recommender(network, BPR(), 0.0, LRSchedule(0.5), METRICS)
+    assert (given.objective, given.l2, given.schedule) == (BPR(), 0.0, LRSchedule(0.5))
+    assert tuple(given.ks) == (1, 2)
+
+
+def test_evaluates_the_network_as_it_is() -> None:
+    network = made(MF(EDGES, max_size=4))
+    recommender = Recommender(network, BPR(), metrics=METRICS)
+    seen = Csr.from_pairs(np.array([0, 0, 1, 2]), np.array([0, 3, 1, 2]), 3, 5)
+    targets = Csr.from_pairs(np.array([1]), np.array([4]), 3, 5)
+    loader = RankingLoader(np.array([1]), seen, targets, batch_size=8)
+    with torch.no_grad():
+        for sign, reached in ((1, 1.0), (-1, 0.0)):  # the user's only target comes first, or last
+            network.masked_table().weight[3 + 4] = sign * 100 * network.masked_table().weight[1]
+            found = recommender.evaluate(loader)
+            assert found == dict.fromkeys(("recall@1", "recall@2", "ndcg@1", "ndcg@2"), reached)
+
+
+def test_refuses_cut_offs_beyond_the_items_and_objectives_that_do_not_go() -> None:
+    with pytest.raises(ValueError, match=r"model\.ks must not exceed the 5 items of the data, got 20"):
+        Recommender(MF(EDGES, max_size=4))
+    with pytest.raises(ValueError, match="needs a backbone that scores by dot products, got NeuMF: take BPR"):
+        Recommender(NeuMF(EDGES, max_size=4), SampledSoftmax(), metrics=METRICS)
+
+
+def test_the_optimizer_is_adam_at_the_rate_of_the_schedule() -> None:
+    ours, plain = (nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2))
+    schedule, steps_per_epoch = LRSchedule(lr=0.5, decay=0.5, decay_epochs=1, min_lr=0.2), 0
+    optimizer, scheduler = make_optimizer(iter([ours]), schedule, lambda: steps_per_epoch)
+    steps_per_epoch = 2  # known only once the loaders are
+    for rate in (0.5, 0.5, 0.25, 0.25, 0.2, 0.2):
+        assert optimizer.param_groups[0]["lr"] == rate
+        ours.grad = torch.tensor([0.1, -0.3])
+        optimizer.step()
+        scheduler.step()
+    reference = torch.optim.Adam([plain], lr=1.0)
+    for rate in (0.5, 0.5, 0.25, 0.25, 0.2, 0.2):
+        reference.param_groups[0]["lr"] = rate
+        plain.grad = torch.tensor([0.1, -0.3])
+        reference.step()
+    torch.testing.assert_close(ours, plain)
