@@ -21,6 +21,9 @@ from bet_lightning.data.triplets import TripletLoader, TripletSampler
 
 _logger = logging.getLogger(__name__)
 _MAX_SCORE_BYTES = 256 << 20
+_STEPS_PER_EPOCH = 24  # at least, where the batch size is left open: fewer hardly train, many more gain little
+_BATCH_SIZES = (256, 8192)
+_TELLS_NOTHING = {"train", "training", "data", "dataset", "interactions", "ratings", "events", "all"}  # file names
 
 
 class InteractionDataModule(pl.LightningDataModule):
@@ -28,7 +31,8 @@ class InteractionDataModule(pl.LightningDataModule):
 
     Args:
         name: `synthetic`, or a set of the catalog: gowalla, yelp2018, amazon-book, ml-1m, lastfm. With own
-            files it is replaced by the name of the (training) file without its suffix.
+            files it is replaced by the name of the (training) file without its suffix, or of its folder where
+            that tells more.
         data_dir: folder of the named sets; they are in `data_dir/<name>/`, or downloaded there.
         path: own file of all interactions: `.csv`, `.tsv`, `.parquet`, `.inter`, or `.txt` (adjacency list).
         train_path: own training file, instead of `path`.
@@ -48,7 +52,8 @@ class InteractionDataModule(pl.LightningDataModule):
             by their place): where the test part is the future, only the last resemble it.
         train_on_valid: train on the validation pairs too, for a last training whose epochs are known from an earlier
             run; validation then ranks pairs that were trained on and says nothing, and the last epoch is kept.
-        batch_size: triplets a training batch.
+        batch_size: triplets a training batch. By default a power of two that makes about 24 to 48 steps of an epoch,
+            from 256 to 8,192.
         eval_batch_size: users a batch of validation, test and prediction at most: fewer where the scores of a batch
             would take more than 256 MiB. The metrics do not depend on it.
         seed: seed of the split, the triplets and the synthetic set.
@@ -82,7 +87,7 @@ class InteractionDataModule(pl.LightningDataModule):
         valid_ratio: float = 0.1,
         valid_choice: ValidChoice = "random",
         train_on_valid: bool = False,
-        batch_size: int = 4096,
+        batch_size: int | None = None,
         eval_batch_size: int = 1024,
         seed: int = 0,
         synthetic_users: int = 2000,
@@ -93,7 +98,7 @@ class InteractionDataModule(pl.LightningDataModule):
         super().__init__()
         self.shared = True
         self._own_paths = _collect_paths(path, train_path, valid_path, test_path)
-        self.name: str = Path(self._own_paths["train"]).stem if self._own_paths else name
+        self.name: str = _own_name(self._own_paths["train"]) if self._own_paths else name
         self.data_dir = data_dir
         self.split = split or _usual_split(self.name, self._own_paths)
         self.user_column = user_column
@@ -113,8 +118,8 @@ class InteractionDataModule(pl.LightningDataModule):
         self.synthetic_interactions = synthetic_interactions
         check_split_arguments(self.split, seed, ratios, valid_ratio, valid_choice)
         for flag in ("batch_size", "eval_batch_size"):
-            if getattr(self, flag) < 1:
-                raise ValueError(f"data.{flag} must be at least 1, got {getattr(self, flag)}")
+            if (value := getattr(self, flag)) is not None and value < 1:
+                raise ValueError(f"data.{flag} must be at least 1, got {value}")
         for flag in ("user_column", "item_column", "rating_column", "time_column", "min_rating"):
             if getattr(self, flag) is not None and not self._own_paths:
                 raise ValueError(f"data.{flag} {getattr(self, flag)!r} needs data.path or data.train_path")
@@ -134,7 +139,8 @@ class InteractionDataModule(pl.LightningDataModule):
     def triplets(self) -> TripletSampler:
         """The sampler behind the training loader."""
         if self._triplets is None:
-            self._triplets = TripletSampler(self.dataset.train, self.batch_size, self.seed, *self._ranks())
+            batch_size = self.batch_size or _usual_batch_size(self.dataset.train.nnz)
+            self._triplets = TripletSampler(self.dataset.train, batch_size, self.seed, *self._ranks())
         return self._triplets
 
     def prepare_data(self) -> None:
@@ -251,6 +257,19 @@ def _collect_paths(path: str | None, train: str | None, valid: str | None, test:
         part = next(iter(given))
         raise ValueError(f"data.{part}_path {given[part]} needs data.train_path")
     return {part: Path(file) for part, file in (given if path is None else {"train": path}).items()}
+
+
+def _own_name(path: Path) -> str:
+    """Name of own data: of the training file, or of its folder where the file is called like any other."""
+    folder = path.resolve().parent.name
+    return folder if path.stem.lower() in _TELLS_NOTHING and folder else path.stem
+
+
+def _usual_batch_size(num_pairs: int) -> int:
+    """The batch size to use if none is given."""
+    low, high = _BATCH_SIZES
+    fitting = 1 << max(0, (num_pairs // _STEPS_PER_EPOCH).bit_length() - 1)
+    return min(max(fitting, low), high)
 
 
 def _usual_split(name: str, own_paths: Mapping[str, Path]) -> SplitName:

@@ -114,7 +114,7 @@ def test_dataset_before_setup():
 def test_usual_split_of_own_files(tmp_path, parts, split):
     texts = {"train": "0 0 1 2 3 4 5 6 7 8 9\n1 1 2\n", "valid": "0 10\n", "test": "1 11\n"}
     data = prepared(name="gowalla", **write(tmp_path, **{part: texts[part] for part in parts.split()}))
-    assert (data.name, data.split) == ("train", split)
+    assert (data.name, data.split) == (tmp_path.name, split)  # three files called train, valid and test tell nothing
     assert data.dataset.valid.nnz > 0
 
 
@@ -279,3 +279,16 @@ def test_fewer_users_at_once_where_their_scores_would_take_too_much(monkeypatch)
     assert data.val_dataloader().batch_size == 1024
     monkeypatch.setattr(datamodule, "_MAX_SCORE_BYTES", 100 * 4 * data.dataset.num_items)
     assert data.val_dataloader().batch_size == data.predict_dataloader().batch_size == 100
+
+
+def test_own_data_is_called_after_what_tells_more(tmp_path):
+    for name, expected in (("sales.csv", "sales"), ("Interactions.csv", tmp_path.name), ("train.csv", tmp_path.name)):
+        assert InteractionDataModule(path=str(tmp_path / name)).name == expected
+
+
+def test_batches_follow_the_number_of_pairs():
+    for interactions, expected in ((400, 256), (20_000, 512), (150_000, 4096)):
+        data = prepared(synthetic_users=1000, synthetic_items=1500, synthetic_interactions=interactions)
+        assert data.triplets.batch_size == expected
+        steps = len(data.train_dataloader())
+        assert 24 <= steps <= 49 or expected == 256
