@@ -9,22 +9,22 @@ from torch import Tensor
 def conjugate_gradients(
     apply: Callable[[Tensor], Tensor], target: Tensor, preconditioner: Tensor, steps: int
 ) -> tuple[Tensor, Tensor]:
-    """Approximate the X with ``apply(X) == target``, from zero (Hestenes and Stiefel 1952).
+    """Approximate the X that solves ``apply(X) == target``, from zero on (Hestenes and Stiefel 1952).
 
     Args:
-        apply: A symmetric positive semidefinite map of every column, each apart from the others; returns a new tensor.
-        target: ``(n, d)`` right-hand sides, columns within the map's range.
-        preconditioner: ``(n, d)`` about the inverse of the map's diagonal; X stays zero where it is zero, and the
-            equations of these entries are left out.
-        steps: Steps, one application each.
+        apply: A symmetric positive semidefinite map, which acts on each column separately and returns a new tensor.
+        target: ``(n, d)``, the right-hand sides, whose columns lie in the map's range.
+        preconditioner: ``(n, d)``, an approximate inverse of the map's diagonal. Where it is zero, X stays zero, and the
+            equation of that entry is left out.
+        steps: Number of steps, of one application each.
 
     Returns:
-        X ``(n, d)``, and ``target - apply(X)``, of the entries left out too.
+        X ``(n, d)``, and ``target - apply(X)`` for all entries, with those that were left out.
     """
     solution, residual = torch.zeros_like(target), target.clone()
     direction = residual * preconditioner
     slopes = (residual * direction).sum(0)
-    tiny = torch.finfo(target.dtype).tiny  # a column that is solved has zero over zero: it stays
+    tiny = torch.finfo(target.dtype).tiny  # a column that is solved divides zero by this, and so stays as it is
     for _ in range(steps):
         image = apply(direction)
         rate = slopes / (direction * image).sum(0).clamp(min=tiny)

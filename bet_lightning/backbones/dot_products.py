@@ -1,4 +1,4 @@
-"""Dot products of triplets and squared norms of rows, as autograd functions that make few tensors."""
+"""Dot products of triplets and squared norms of rows, as autograd functions that allocate few tensors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch.autograd.function import once_differentiable
 def triplet_scores(rows: Tensor) -> tuple[Tensor, Tensor]:
     r"""Return :math:`z_u^\top z_i` and :math:`z_u^\top z_j` of triplets (u, i, j), differentiable once.
 
-    Keeps nothing but its argument and writes the gradient in place, where a product and a sum after splitting the
-    rows would make and join seven tensors of a third of its size.
+    This keeps only its argument and writes the gradient into one tensor. To split the rows, multiply and sum would
+    instead allocate and join seven tensors of a third of that size.
 
     Args:
-        rows: ``(3 b, d)`` float32, vectors of all users, then of the positive, then of the negative items.
+        rows: ``(3 b, d)`` float32, vectors of all users, then of all positive items, then of all negative items.
 
     Returns:
         Two ``(b,)`` tensors.
@@ -30,12 +30,12 @@ def squared_norms(rows: Tensor) -> Tensor:
 
 
 def triplet_scores_and_norms(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return both of the same rows, ``triplet_scores`` and ``(3 b,)`` squared norms, with one gradient tensor."""
+    """Return what :func:`triplet_scores` and :func:`squared_norms` return for the same rows, with one gradient tensor."""
     return cast(tuple[Tensor, Tensor, Tensor], _TripletScoresAndNorms.apply(rows))  # type: ignore[no-untyped-call]
 
 
 def _towards_rows(rows: Tensor, for_pos: Tensor, for_neg: Tensor) -> Tensor:
-    """Gradient of the rows from those of both scores, ``(b,)`` each."""
+    """Return the gradient of the rows, given the gradients of the two scores, ``(b,)`` each."""
     user, pos, neg = rows.chunk(3)
     for_pos, for_neg = for_pos.unsqueeze(1), for_neg.unsqueeze(1)
     out = torch.empty_like(rows)

@@ -18,8 +18,9 @@ def keep_share(p: float) -> float:
 def draw_dropped(shape: Sequence[int], p: float, device: torch.device) -> Tensor:
     """Draw which entries to drop.
 
-    On a CPU, torch's dropout draws one number an entry on one thread, which took a fifth of an NGCF step on Gowalla,
-    and keeps floats for its backward pass. Here each 64-bit draw decides four entries, and a byte each is kept.
+    On a CPU, torch's dropout draws one number per entry on one thread, which took a fifth of an NGCF step on Gowalla. It
+    also keeps floats for its backward pass. Here each draw of 64 bits decides four entries, and one byte per entry is
+    kept.
 
     Args:
         shape: Shape of the mask.
@@ -27,7 +28,7 @@ def draw_dropped(shape: Sequence[int], p: float, device: torch.device) -> Tensor
         device: Where to draw.
 
     Returns:
-        Bool tensor, True where an entry is dropped.
+        Bool tensor of that shape, True where an entry is dropped.
     """
     num_entries = torch.Size(shape).numel()
     words = torch.empty(-(-num_entries // 4), dtype=torch.int64, device=device)

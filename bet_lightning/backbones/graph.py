@@ -1,4 +1,4 @@
-"""Normalised user-item graph: built once into CSR, multiplied forwards and backwards with the same matrix."""
+"""Normalised user-item graph: built once as CSR; forward and backward passes multiply with the same matrix."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bet_lightning.backbones.row_block import RowBlock, cut_rows
 
 
 class Edges(NamedTuple):
-    """Unique training interactions, edge ``e`` joining ``users[e]`` and ``items[e]``.
+    """Unique training interactions; edge ``e`` joins ``users[e]`` and ``items[e]``.
 
     Attributes:
         users: ``(E,)`` int64 in ``0..num_users-1``.
@@ -31,9 +31,9 @@ class Edges(NamedTuple):
 class NormalizedGraph(nn.Module):
     r"""Symmetric normalisation :math:`\hat{A} = D^{-1/2} A D^{-1/2}` of the bipartite graph.
 
-    LightGCN (arXiv 2002.02126) Eq. 8. Rows are users first, then items; there are no self loops, and a row
-    without edges is zero. The three CSR arrays are dense buffers, so they follow the module to a device and
-    DDP can broadcast them; being rebuilt from the edges, they stay out of checkpoints.
+    LightGCN (arXiv 2002.02126) Eq. 8. Rows are users first, then items. There are no self loops, and a row without
+    edges is zero. The three CSR arrays are dense buffers, so they follow the module to a device and DDP can broadcast
+    them. They are rebuilt from the edges, so they stay out of checkpoints.
 
     Args:
         edges: Unique training interactions.
@@ -54,8 +54,8 @@ class NormalizedGraph(nn.Module):
         self.register_buffer("col", col, persistent=False)
         self.register_buffer("value", value, persistent=False)
         with warnings.catch_warnings():
-            # torch announces once a process that CSR is in beta. Silenced here and not at every product,
-            # because entering catch_warnings makes Python repeat warnings it had already shown.
+            # torch announces once per process that CSR is in beta. This is silenced here and not at every product,
+            # because entering catch_warnings makes Python repeat warnings that it has already shown.
             warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
             self.csr()
 
@@ -65,7 +65,7 @@ class NormalizedGraph(nn.Module):
         return torch.sparse_csr_tensor(self.crow, self.col, self.value, shape, check_invariants=False)
 
     def matmul(self, x: Tensor) -> Tensor:
-        r"""Return :math:`\hat{A} x`, differentiable in ``x``; no activation is kept for the backward pass.
+        r"""Return :math:`\hat{A} x`, differentiable in ``x``. No activation is kept for the backward pass.
 
         Args:
             x: ``(num_rows, d)`` floats.
@@ -76,7 +76,7 @@ class NormalizedGraph(nn.Module):
         return symmetric_product(self.csr(), x.to(self.value.dtype))
 
     def propagate(self, x: Tensor, num_layers: int) -> Tensor:
-        r"""Return :math:`\frac{1}{L+1} \sum_{l=0}^{L} \hat{A}^l x` (LightGCN Eq. 4), differentiable in x.
+        r"""Return :math:`\frac{1}{L+1} \sum_{l=0}^{L} \hat{A}^l x` (LightGCN Eq. 4), differentiable in ``x``.
 
         Args:
             x: ``(num_rows, d)`` floats.
@@ -88,10 +88,13 @@ class NormalizedGraph(nn.Module):
         return mean_propagation(self.csr(), x.to(self.value.dtype), num_layers)
 
     def cut(self, rows: Tensor) -> RowBlock | None:
-        """Cut out what a batch needs of a last layer; None where whole products are as good.
+        """Cut out the rows of the matrix that a batch needs in a last layer.
 
         Args:
             rows: ``(b,)`` int64, in any order, repeats allowed.
+
+        Returns:
+            The rows; None where products with the whole matrix take no longer.
         """
         return cut_rows(self.crow, self.col, self.value, rows)
 
@@ -109,7 +112,7 @@ class NormalizedGraph(nn.Module):
 
 
 def _build_csr(edges: Edges) -> tuple[Tensor, Tensor, Tensor]:
-    """Sort both directions of every edge by (row, column) and weigh them: ``crow``, ``col``, ``value``."""
+    """Sort both directions of every edge by (row, column), weigh them, and return ``crow``, ``col`` and ``value``."""
     users, items, num_users, num_items = edges
     if users.dim() != 1 or users.shape != items.shape:
         raise ValueError(

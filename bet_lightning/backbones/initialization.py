@@ -15,7 +15,10 @@ def fill_normal(parameter: Tensor, std: float, generator: torch.Generator | None
 
 @torch.no_grad()
 def fill_xavier(parameter: Tensor, generator: torch.Generator | None) -> None:
-    """Fill the matrix ``parameter`` with Xavier uniform values (Glorot and Bengio 2010), drawn likewise."""
+    """Fill the matrix ``parameter`` with Xavier uniform values (Glorot and Bengio 2010).
+
+    They too are drawn on the generator's device (the CPU if None).
+    """
     values = _empty_like(parameter, generator)
     parameter.copy_(nn.init.xavier_uniform_(values, generator=generator))
 

@@ -1,4 +1,4 @@
-"""One layer of NGCF behind its graph product, as one autograd function."""
+"""One layer of NGCF (arXiv 1905.08108, Eq. 7) after its graph product, as one autograd function."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_BLOCK_ROWS = 4096  # on a CPU: what a layer needs of so many rows stays in cache
+_BLOCK_ROWS = 4096  # on a CPU: what a layer computes for this many rows stays in cache
 
 
 def ngcf_layer(
@@ -22,8 +22,8 @@ def ngcf_layer(
 ) -> Tensor:
     r"""Return :math:`\mathrm{LeakyReLU}((n + h) W_1 + (n \odot h) W_2 + b)`, differentiable once.
 
-    Forward and backward go through blocks of rows, so that nothing the size of the table is held but what is given
-    and returned: sums, products and linear maps are made anew in the backward pass.
+    Forward and backward passes go through blocks of rows. So nothing of the size of the table is held except the
+    arguments and the result: sums, products and linear maps are computed again in the backward pass.
 
     Args:
         neighbours: ``(r, d)`` float32, :math:`n`, rows of the graph's product with the layer's input.
@@ -31,7 +31,7 @@ def ngcf_layer(
         sum_weight: ``(d, e)`` float32, :math:`W_1`.
         product_weight: ``(d, e)`` float32, :math:`W_2`.
         bias: ``(e,)`` float32.
-        slope: Slope below zero, not negative.
+        slope: Slope of LeakyReLU below zero, not negative.
         dropped: ``(r, e)`` bool, entries of the output to set to zero; None for none.
 
     Returns:
@@ -69,7 +69,8 @@ class _Layer(torch.autograd.Function):
                 if dropped is not None:
                     block.masked_fill_(dropped[rows], 0)
         ctx.save_for_backward(neighbours, hidden, sum_weight, product_weight, out)
-        ctx.slope, ctx.dropped = slope, dropped
+        ctx.slope = slope
+        ctx.dropped = dropped
         return out
 
     @staticmethod
@@ -82,7 +83,7 @@ class _Layer(torch.autograd.Function):
         with torch.autocast(out.device.type, enabled=False):
             for rows in _blocks(hidden):
                 n, h = neighbours[rows], hidden[rows]
-                # The output's sign is the input's: the slope is not negative.
+                # The slope is not negative, so the output has the sign of the input.
                 grad = torch.ops.aten.leaky_relu_backward(grads[0][rows], out[rows], ctx.slope, True)
                 if ctx.dropped is not None:
                     grad.masked_fill_(ctx.dropped[rows], 0)

@@ -10,8 +10,8 @@ from torch.autograd.function import once_differentiable
 
 from bet_lightning.backbones.row_block import RowBlock
 
-# Columns multiplied at a time, so that more of the rows that the edges jump between stay in cache.
-# Measured on Gowalla, a LightGCN step at d=64, 1 thread: 258 ms by 64 columns, 208 ms by 32.
+# Columns multiplied at once, so that more of the rows that the edges jump between stay in cache.
+# Measured on Gowalla, a LightGCN step at d=64 on 1 thread: 258 ms with 64 columns, 208 ms with 32.
 BLOCK_COLUMNS = 32
 
 
@@ -32,7 +32,7 @@ def mean_propagation(matrix: Tensor, x: Tensor, num_layers: int) -> Tensor:
     r"""Return :math:`\frac{1}{L+1} \sum_{l=0}^{L} A^l x`, differentiable in ``x``.
 
     For odd L the powers are taken in pairs, :math:`(1 + A)(1 + A^2 + A^4 + \dots)`, which saves additions. The
-    operator is a polynomial in a symmetric matrix and so symmetric itself: backward is the same operator.
+    operator is a polynomial in a symmetric matrix and so symmetric itself: the backward pass is the same operator.
 
     Args:
         matrix: ``(n, n)`` symmetric sparse CSR tensor, a constant.
@@ -51,10 +51,10 @@ def mean_propagation(matrix: Tensor, x: Tensor, num_layers: int) -> Tensor:
 
 
 def mean_propagation_rows(matrix: Tensor, block: RowBlock, x: Tensor, num_layers: int) -> tuple[Tensor, Tensor]:
-    r"""Return some rows of :func:`mean_propagation`, and the same rows of ``x``, differentiable (once) in ``x``.
+    r"""Return some rows of :func:`mean_propagation` and the same rows of ``x``, differentiable (once) in ``x``.
 
-    The last product is restricted to the block's rows and the first product of the backward pass to its columns:
-    of the ``2 L`` products of a step, ``2 L - 2`` are whole.
+    The last product is restricted to the block's rows, and the first product of the backward pass to the same columns.
+    So of the ``2 L`` products of a step, ``2 L - 2`` are with the whole matrix.
 
     Args:
         matrix: ``(n, n)`` symmetric sparse CSR tensor, a constant.
@@ -88,7 +88,7 @@ def product_rows(block: RowBlock, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _product(matrix: Tensor, x: Tensor) -> Tensor:
-    """Return ``matrix @ x``, not differentiable, without the zeros that ``@`` fills a tensor with and then copies."""
+    """Return ``matrix @ x``, not differentiable. Unlike ``@``, this does not fill a tensor with zeros and copy it."""
     out = x.new_empty(matrix.shape[0], x.shape[1])
     return torch.addmm(out, matrix, x, beta=0, out=out)
 
@@ -102,7 +102,7 @@ def _power_sum(matrix: Tensor, x: Tensor, degree: int) -> Tensor:
 
 
 def _before_last(matrix: Tensor, x: Tensor, degree: int) -> tuple[Tensor, Tensor]:
-    r"""Return s and t with :math:`\sum_{l=0}^{degree} A^l x = s + A t`, degree at least 1."""
+    r"""Return s and t such that :math:`\sum_{l=0}^{degree} A^l x = s + A t`, for a degree of at least 1."""
     if degree == 1 or degree % 2 == 0:
         return x, _power_sum(matrix, x, degree - 1)
     pairs = torch.addmm(x, matrix, x)
@@ -110,9 +110,15 @@ def _before_last(matrix: Tensor, x: Tensor, degree: int) -> tuple[Tensor, Tensor
 
 
 def _even_powers(matrix: Tensor, pairs: Tensor, count: int, in_place: bool) -> Tensor:
-    r"""Return :math:`\sum_{l=0}^{count} A^{2l} y` of :math:`y`, which the last product may overwrite.
+    r"""Return :math:`\sum_{l=0}^{count} A^{2l} y` for y given as ``pairs``.
 
-    With :math:`y = x + A x` these are twice as many powers of :math:`x`, for half of the additions of Horner's scheme.
+    With :math:`y = x + A x` this sums twice as many powers applied to x, for half of the additions of Horner's scheme.
+
+    Args:
+        matrix: :math:`A`.
+        pairs: :math:`y`.
+        count: Number of products with :math:`A^2`.
+        in_place: Whether the last product may overwrite ``pairs``.
     """
     hidden = pairs
     for left in range(count, 0, -1):
@@ -122,7 +128,7 @@ def _even_powers(matrix: Tensor, pairs: Tensor, count: int, in_place: bool) -> T
 
 
 class _SymmetricProduct(torch.autograd.Function):
-    """``matrix @ x``; the matrix is kept as an attribute because it is a constant, not an activation."""
+    """``matrix @ x``. The matrix is kept as an attribute, because it is a constant and not an activation."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, matrix: Tensor) -> Tensor:
@@ -147,7 +153,8 @@ class _MeanPropagation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, matrix: Tensor, num_layers: int) -> Tensor:
-        ctx.matrix, ctx.num_layers = matrix, num_layers
+        ctx.matrix = matrix
+        ctx.num_layers = num_layers
         if num_layers == 0:
             return x.clone()
         out = torch.empty_like(x, memory_format=torch.contiguous_format)
@@ -157,7 +164,7 @@ class _MeanPropagation(torch.autograd.Function):
                 columns = slice(start, start + BLOCK_COLUMNS)
                 ego = x[:, columns].contiguous()
                 start_of_sum, operand = _before_last(matrix, ego, num_layers)
-                # The division by L + 1 rides on the last product.
+                # The last product includes the division by L + 1.
                 out[:, columns] = torch.addmm(start_of_sum, matrix, operand, beta=scale, alpha=scale)
         return out
 
@@ -167,11 +174,14 @@ class _MeanPropagation(torch.autograd.Function):
 
 
 class _MeanPropagationRows(torch.autograd.Function):
-    """Rows of the mean of powers; keeps the block and no activation."""
+    """Rows of the mean of powers. Keeps the block and no activation."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, matrix: Tensor, block: RowBlock, num_layers: int) -> tuple[Tensor, Tensor]:
-        ctx.matrix, ctx.block, ctx.num_layers, ctx.num_rows = matrix, block, num_layers, x.shape[0]
+        ctx.matrix = matrix
+        ctx.block = block
+        ctx.num_layers = num_layers
+        ctx.num_rows = x.shape[0]
         ego_rows = x.index_select(0, block.rows)
         out = torch.empty_like(ego_rows)
         scale = 1.0 / (num_layers + 1)
@@ -204,7 +214,7 @@ class _MeanPropagationRows(torch.autograd.Function):
 
 
 class _ProductRows(torch.autograd.Function):
-    """Rows of one product, beside the rows of its operand."""
+    """Rows of one product, and the same rows of its operand."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, block: RowBlock) -> tuple[Tensor, Tensor]:

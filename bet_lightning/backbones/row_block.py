@@ -1,4 +1,4 @@
-"""The part of a sparse symmetric matrix that a batch's rows touch, so that a last layer costs only its batch."""
+"""Rows of a sparse symmetric matrix that a batch needs, so that the cost of a last layer depends on its batch only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 # Above this share of the matrix's entries a block saves less than it costs to cut out.
-# Measured on Gowalla, d=128: batch 10,000 touches 48 % of the entries and breaks even.
+# Measured on Gowalla at d=128: a batch of 10,000 needs 48 % of the entries and breaks even.
 MAX_SHARE = 0.5
 
 
@@ -17,7 +17,7 @@ class RowBlock(NamedTuple):
 
     Attributes:
         rows: ``(r,)`` int64, sorted and unique.
-        positions: ``(b,)`` int64, where in ``rows`` each of the rows asked for is.
+        positions: ``(b,)`` int64, position in ``rows`` of each row that was asked for.
         matrix: ``(r, n)`` sparse CSR, these rows of the matrix.
         transposed: ``(n, r)`` sparse CSR, the same entries as columns of the matrix.
     """
@@ -34,12 +34,12 @@ def cut_rows(crow: Tensor, col: Tensor, value: Tensor, rows: Tensor) -> RowBlock
     Args:
         crow: ``(n + 1,)`` int32 or int64, row starts of the matrix.
         col: ``(nnz,)`` of the same dtype, its columns.
-        value: ``(nnz,)`` its values.
-        rows: ``(b,)`` int64 rows asked for, in any order, repeats allowed.
+        value: ``(nnz,)``, its values.
+        rows: ``(b,)`` int64, the rows asked for, in any order, repeats allowed.
 
     Returns:
-        The block; None where whole products are as good: if the rows hold more than half of the entries, or on
-        an accelerator, where finding out how many entries there are would make the host wait for it.
+        The block; None where products with the whole matrix take no longer. That is so if the rows hold more than half
+        of the entries, and on an accelerator, where the host would have to wait for the number of entries.
     """
     if crow.device.type != "cpu":
         return None
@@ -56,20 +56,21 @@ def cut_rows(crow: Tensor, col: Tensor, value: Tensor, rows: Tensor) -> RowBlock
     shape = (unique.numel(), size)
     values = value.index_select(0, entries)
     matrix = torch.sparse_csr_tensor(block_crow, col.index_select(0, entries), values, shape, check_invariants=False)
-    place = torch.where(wanted, wanted.cumsum(0, dtype=col.dtype) - 1, -1)
-    # The matrix is symmetric: its columns, in order, are what is left of every row, and nothing needs sorting.
-    column = place.index_select(0, col)
+    position = torch.where(wanted, wanted.cumsum(0, dtype=col.dtype) - 1, -1)  # in the block
+    # The matrix is symmetric, so the same columns of all its rows, already in order, are the transpose.
+    column = position.index_select(0, col)
     kept = column >= 0
     columns = kept.nonzero().squeeze(1)
     starts_of_rows = _starts(kept, crow.dtype).index_select(0, crow)
-    index, shape = column.index_select(0, columns), (size, unique.numel())
+    index = column.index_select(0, columns)
+    shape = (size, unique.numel())
     values = value.index_select(0, columns)
     transposed = torch.sparse_csr_tensor(starts_of_rows, index, values, shape, check_invariants=False)
-    return RowBlock(unique, place[rows].long(), matrix, transposed)
+    return RowBlock(unique, position[rows].long(), matrix, transposed)
 
 
 def _starts(counts: Tensor, dtype: torch.dtype) -> Tensor:
-    """Row starts, with the end, of rows of these lengths."""
+    """Return the starts of rows of these lengths, and the end of the last one."""
     starts = torch.zeros(counts.numel() + 1, dtype=dtype, device=counts.device)
     torch.cumsum(counts, 0, dtype=dtype, out=starts[1:])
     return starts

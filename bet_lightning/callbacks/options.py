@@ -53,6 +53,9 @@ def _obstacles(trainer: pl.Trainer) -> Iterator[_Obstacle]:
         yield _Obstacle("max_epochs", trainer.max_epochs, _PHASES)
     if trainer.max_steps != -1:
         yield _Obstacle("max_steps", trainer.max_steps, _PHASES)
+    for option, value in (("min_steps", trainer.min_steps or 0), ("min_epochs", trainer.min_epochs or 0)):
+        if value > 0:
+            yield _Obstacle(option, value, "the run ends with the method's last training")
     if trainer.limit_val_batches not in (1, 1.0):
         yield _Obstacle("limit_val_batches", trainer.limit_val_batches, "search.method.probe.user_share is for probes")
     if trainer.limit_train_batches == 0:

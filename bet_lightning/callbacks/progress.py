@@ -20,11 +20,14 @@ class SearchProgressBar(RichProgressBar):
         super().__init__(refresh_rate=refresh_rate)
         self._started: tuple[int, float] | None = None
 
-    def _get_train_description(self, current_epoch: int) -> str:
-        search = _search(self.trainer)
-        if search is None or search.trial is None:
-            return super()._get_train_description(current_epoch)
-        return f"{search.trial.task.label}, epoch {search.trial.epoch + 1}"
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say what the epoch is for."""
+        super().on_train_epoch_start(trainer, pl_module)
+        search, bar = _search(trainer), self.train_progress_bar_id
+        if search and search.trial and self.progress is not None and bar is not None:
+            description = f"{search.trial.task.label}, epoch {search.trial.epoch + 1}"
+            self.progress.update(bar, description=description)
+            self.refresh()
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Return metrics beside the bar: best fitness and the remaining time, estimated from the epochs so far."""

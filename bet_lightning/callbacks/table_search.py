@@ -60,7 +60,7 @@ class TableSearch(pl.Callback):
         self.round: Round | None = None
         self.trial: Trial | None = None
         self.recorder: Recorder | None = None
-        self._problem: Problem | None = None
+        self._problem: _FitProblem | None = None
         self._rounds: Generator[Round, Sequence[Outcome], None] | None = None
         self._restored: dict[str, Any] = {}
         self._begins_again = True  # whether the first round begins, rather than goes on from a checkpoint
@@ -99,16 +99,9 @@ class TableSearch(pl.Callback):
         if self._restored:
             self._check_same_run(data)
             self.recorder.record = RunRecord.from_dict(self._restored["record"])
-
-        def users(share: float) -> Iterable[RankingBatch]:
-            loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
-            loader.share = share
-            batches: Iterable[RankingBatch] = loader
-            return batches
-
-        self._problem = Problem(
+        self._problem = _FitProblem(
             module.recommender,
-            users,
+            lambda share: _validation_users(trainer, share),
             budgets,
             seed=self.seed,
             num_ranks=trainer.world_size,
@@ -116,6 +109,7 @@ class TableSearch(pl.Callback):
             journal=self.recorder,
             state=state,
         )
+        self._problem.trainer, self._problem.module = trainer, module
         if not self._restored:
             frequencies = (PopularityProfile.from_frequency(side) for side in self._problem.frequencies)
             self.recorder.begin(*frequencies)
@@ -248,10 +242,8 @@ class TableSearch(pl.Callback):
 
     def _evaluate(self, trainer: pl.Trainer, module: RecommenderModule, user_share: float) -> dict[str, float]:
         """Validation metrics of the table as it is; all ranks together where they share their data."""
-        loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
-        loader.share = user_share
         with trainer.precision_plugin.val_step_context():
-            return module.recommender.evaluate(loader)
+            return module.recommender.evaluate(_validation_users(trainer, user_share))
 
     def _check_loss(self, trainer: pl.Trainer, trial: Trial) -> None:
         """End a trial whose loss of the epoch is no number: one that only measures without a result, else the run."""
@@ -310,6 +302,26 @@ class TableSearch(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a checkpoint's state until the data is known."""
         self._restored = state_dict
+
+
+class _FitProblem(Problem):
+    """A problem within a fit: every rank evaluates all users for itself, as probes are validated."""
+
+    trainer: pl.Trainer
+    module: RecommenderModule
+
+    def evaluate(self, user_share: float = 1.0) -> dict[str, float]:
+        """Return validation metrics: see :meth:`Problem.evaluate`."""
+        with devices.alone(self.trainer, self.module):
+            return super().evaluate(user_share)
+
+
+def _validation_users(trainer: pl.Trainer, share: float) -> Iterable[RankingBatch]:
+    """This rank's validation users, or a share of them."""
+    loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
+    loader.share = share
+    batches: Iterable[RankingBatch] = loader
+    return batches
 
 
 def _key(following: Round | None) -> str:

@@ -1,4 +1,4 @@
-"""Adjacency lists: one line per user, `user item item ...`, ids from 0."""
+"""Adjacency lists: one line per user, ``user item item ...``, with non-negative integer ids."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ _MAX_DIGITS = 18  # fits int64
 def read_adjacency(path: Path, ordered: bool = False) -> RawTable:
     """Read an adjacency list.
 
-    A user may have no items, or several lines; blank lines are skipped.
+    A user may have no items, or several lines. Blank lines are skipped.
 
     Args:
-        path: an existing file.
-        ordered: whether users' items are listed in the order of time: then an item's place in the file is its time.
+        path: An existing file.
+        ordered: Whether each user's items are listed in order of time. The position of a pair in the file is then its
+            time.
+
+    Returns:
+        The pairs, with times only if ``ordered``. Their ids may be row numbers.
 
     Raises:
-        ValueError: If an id is not a non-negative integer, or the file holds no interactions.
+        ValueError: If an id is not a non-negative integer of at most 18 digits, or the file holds no interactions.
     """
     content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     data = np.frombuffer(content, dtype=np.uint8)
@@ -52,7 +56,19 @@ def _check_tokens(
     ends: npt.NDArray[np.int64],
     lines: npt.NDArray[np.int64],
 ) -> None:
-    """Raise ValueError for the first token that is not a row of at most 18 digits."""
+    """Check that every token is an integer of at most 18 digits.
+
+    Args:
+        path: The file, for the message.
+        content: What the file holds.
+        space: ``(bytes,)``, whether each byte is white space.
+        starts: ``(tokens,)``, offset of each token's first byte.
+        ends: ``(tokens,)``, offset of the byte after each token.
+        lines: ``(tokens,)``, line of each token, counted from 0.
+
+    Raises:
+        ValueError: For the first token that is not.
+    """
     data = np.frombuffer(content, dtype=np.uint8)
     foreign = np.flatnonzero(~space & ((data < ord("0")) | (data > ord("9"))))
     bad = np.concatenate(

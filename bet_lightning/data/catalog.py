@@ -23,9 +23,9 @@ class CatalogFile:
     """One part of a data set.
 
     Attributes:
-        interactions: pairs in the file.
-        sha256: hex digest of the published file, where known.
-        git_blob: hex git blob id of the published file, where known.
+        interactions: Number of pairs in the file.
+        sha256: Hex digest of the published file, where known.
+        git_blob: Hex git blob id of the published file, where known.
     """
 
     interactions: int
@@ -38,11 +38,11 @@ class CatalogEntry:
     """A named data set.
 
     Attributes:
-        users: number of users.
-        items: number of items.
-        files: parts by name; part `train` is the file `train.txt`.
-        urls: folders with the files, in the order to try; empty if the files are not public in this form.
-        split: the usual split.
+        users: Number of users.
+        items: Number of items.
+        files: Parts by name. Part ``train`` is the file ``train.txt``.
+        urls: Folders with the files, in the order to try. Empty if the files are not public in this form.
+        split: The split that is used if none is asked for.
     """
 
     users: int
@@ -53,7 +53,7 @@ class CatalogEntry:
 
 
 def _lightgcn_urls(name: str) -> tuple[str, ...]:
-    """Folders that hold one of LightGCN's data sets."""
+    """Return the folders that hold one of the data sets of LightGCN (arXiv 2002.02126)."""
     return f"{_SOURCE}/{name}", f"{_MIRROR}/{name}"
 
 
@@ -114,7 +114,7 @@ def find_entry(name: str) -> CatalogEntry:
     """Look up a named data set.
 
     Raises:
-        ValueError: If there is none of this name.
+        ValueError: If there is no data set of this name.
     """
     if name in CATALOG:
         return CATALOG[name]
@@ -124,14 +124,14 @@ def find_entry(name: str) -> CatalogEntry:
 
 
 def find_dataset(name: str, data_dir: str | Path) -> dict[str, Path]:
-    """Find the files of a named data set in `data_dir/<name>/`; download those that are missing.
+    """Find the files of a named data set in ``data_dir/<name>/`` and download those that are missing.
 
     Args:
-        name: name in the catalog.
-        data_dir: folder of data sets.
+        name: Name in the catalog.
+        data_dir: Folder of data sets.
 
     Returns:
-        The file of every part (`train`, `valid`, `test`) that the data set has.
+        The file of every part (``train``, ``valid``, ``test``) that the data set has.
 
     Raises:
         ValueError: If the name is unknown.
@@ -154,12 +154,12 @@ def check_statistics(name: str, folder: str | Path, parts: Mapping[str, Interact
     """Check that the files hold the data set that their name promises.
 
     Args:
-        name: name in the catalog.
-        folder: where the files are, for the message.
-        parts: interactions by part.
+        name: Name in the catalog.
+        folder: Folder of the files, for the message.
+        parts: Interactions by part.
 
     Raises:
-        ValueError: If the number of users, items or pairs of a part differs.
+        ValueError: If the number of users, of items, or of pairs in a part differs from the catalog.
     """
     entry = find_entry(name)
     expected = {"users": entry.users, "items": entry.items}
@@ -171,7 +171,17 @@ def check_statistics(name: str, folder: str | Path, parts: Mapping[str, Interact
 
 
 def _download(path: Path, file: CatalogFile, urls: tuple[str, ...], need: str) -> None:
-    """Fetch one file from the first folder that has it as published; raise FileNotFoundError if none has."""
+    """Fetch one file from the first folder that has it as published.
+
+    Args:
+        path: Where to put the file. Its name is also the name in the folders.
+        file: What the published file is known by.
+        urls: Folders to try, in this order.
+        need: Beginning of the message if no folder has it.
+
+    Raises:
+        FileNotFoundError: If no folder has it.
+    """
     import pooch
 
     if not urls:
@@ -192,7 +202,7 @@ def _download(path: Path, file: CatalogFile, urls: tuple[str, ...], need: str) -
 
 
 def _is_published(path: Path, file: CatalogFile) -> bool:
-    """Whether a file is the published one, as far as is known."""
+    """Return whether a file is the published one; a file of which no hash is known counts as published."""
     content = path.read_bytes()
     if file.git_blob is not None:
         header = f"blob {len(content)}\0".encode()
@@ -201,5 +211,5 @@ def _is_published(path: Path, file: CatalogFile) -> bool:
 
 
 def _join(values: Mapping[str, object]) -> str:
-    """`users 3, items 4`, or just the file names for paths."""
+    """Join names and values as in ``users 3, items 4``; of a path only the file name is shown."""
     return ", ".join(v.name if isinstance(v, Path) else f"{k} {v}" for k, v in values.items())

@@ -1,4 +1,4 @@
-"""Tables with named columns: CSV, TSV, Parquet and RecBole's `.inter`."""
+"""Tables with named columns: CSV, TSV, Parquet and RecBole's ``.inter``."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _KNOWN_NAMES = {
     "rating": ("rating", "score", "stars"),
     "time": ("timestamp", "time", "date", "ts"),
 }
-_INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"  # what turns into an integer and back without loss
+_INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"  # texts that turn into an int64 and back without loss
 
 
 @dataclass(frozen=True)
 class ColumnNames:
-    """Columns to read, by the names in the file; None to look for a usual name."""
+    """Names in the file of the columns to read; None stands for a usual name."""
 
     user: str | None = None
     item: str | None = None
@@ -37,16 +37,19 @@ class ColumnNames:
 
 
 def read_columns(path: Path, names: ColumnNames, min_rating: float | None = None) -> RawTable:
-    """Read a table with a header, one interaction a row.
+    """Read a table with a header and one interaction per row.
 
     Args:
-        path: an existing file with suffix `.csv`, `.tsv`, `.inter` or `.parquet`.
-        names: the columns.
-        min_rating: keep the rows with at least this rating; None keeps all.
+        path: An existing file with suffix ``.csv``, ``.tsv``, ``.inter`` or ``.parquet``.
+        names: The columns.
+        min_rating: Keep the rows with at least this rating. None keeps all.
+
+    Returns:
+        The pairs, with times if the file has a time column.
 
     Raises:
-        ValueError: If the file is unreadable or empty, a column is missing, an id is missing, a rating or a
-            time is not a finite number, or no row has the rating asked for.
+        ValueError: If the file is unreadable or empty, a column or an id is missing, a rating or a time is not a
+            finite number, or no row has a rating of at least ``min_rating``.
     """
     try:
         return _read(path, names, min_rating)
@@ -57,7 +60,7 @@ def read_columns(path: Path, names: ColumnNames, min_rating: float | None = None
 
 
 def _read(path: Path, names: ColumnNames, min_rating: float | None) -> RawTable:
-    """Read a table; let the errors of polars through."""
+    """Read a table as :func:`read_columns` does, but let the errors of polars through."""
     present = _scan(path).collect_schema().names()
     user = _find(path, present, "user", names.user)
     item = _find(path, present, "item", names.item)
@@ -76,14 +79,15 @@ def _read(path: Path, names: ColumnNames, min_rating: float | None) -> RawTable:
         ratings = _to_numbers(path, frame[rating])
         if min_rating is not None:
             keep = ratings >= min_rating
-            users, items, times = users[keep], items[keep], None if times is None else times[keep]
+            users, items = users[keep], items[keep]
+            times = None if times is None else times[keep]
         if not len(users):
             raise ValueError(f"{path}: no row has data.min_rating {min_rating} in column {rating!r}")
     return RawTable(path, users, items, times, users, row_numbers=False)
 
 
 def _scan(path: Path) -> pl.LazyFrame:
-    """Open a table; text formats with every column as strings."""
+    """Open a table lazily; every column of a text format is read as strings."""
     if path.suffix.lower() == ".parquet":
         return pl.scan_parquet(path, glob=False)
     separator = SEPARATORS[path.suffix.lower()]
@@ -92,8 +96,18 @@ def _scan(path: Path) -> pl.LazyFrame:
 
 
 def _find_optional(path: Path, present: Sequence[str], role: str, given: str | None) -> str | None:
-    """Name in the file of the column with this role, if it has one."""
-    typed = path.suffix.lower() == ".inter"  # RecBole: `user_id:token`
+    """Find the name in the file of the column with a role; None if the file has none.
+
+    Args:
+        path: The file.
+        present: Names of the file's columns.
+        role: ``user``, ``item``, ``rating`` or ``time``.
+        given: The name asked for, in any case; None to look for a usual name.
+
+    Raises:
+        ValueError: If the file has no column of the name asked for.
+    """
+    typed = path.suffix.lower() == ".inter"  # RecBole writes ``user_id:token``
     plain = {(name.split(":")[0] if typed else name).strip().lower(): name for name in reversed(present)}
     if given is None:
         return next((plain[name] for name in _KNOWN_NAMES[role] if name in plain), None)
@@ -105,7 +119,7 @@ def _find_optional(path: Path, present: Sequence[str], role: str, given: str | N
 
 
 def _find(path: Path, present: Sequence[str], role: str, given: str | None) -> str:
-    """Name in the file of a column that has to be there."""
+    """Find a column as :func:`_find_optional` does, but raise ValueError if the file has none."""
     found = _find_optional(path, present, role, given)
     if found is None:
         columns = ", ".join(present)
@@ -114,21 +128,21 @@ def _find(path: Path, present: Sequence[str], role: str, given: str | None) -> s
 
 
 def _find_rating(path: Path, present: Sequence[str], given: str | None, minimum: float | None) -> str | None:
-    """Name in the file of the rating column, if ratings are wanted."""
+    """Find the rating column; None if ratings are not wanted, that is, neither a name nor a minimum is given."""
     if minimum is not None:
         return _find(path, present, "rating", given)
     return None if given is None else _find_optional(path, present, "rating", given)
 
 
 def _reject(path: Path, column: pl.Series, bad: pl.Series, what: str) -> None:
-    """Raise ValueError for the first row that a bool series marks."""
+    """Raise ValueError, which says ``what`` is wrong, for the first row that the bool series ``bad`` marks."""
     row = bad.arg_max() if bad.any() else None
     if row is not None:
         raise ValueError(f"{path}, row {row + 1} after the header, column {column.name!r}: {what}")
 
 
 def _to_ids(path: Path, column: pl.Series) -> npt.NDArray[Any]:
-    """Ids as int64 where they are integers, otherwise as an object array of str."""
+    """Return ids as int64 if all are integers, otherwise as an object array of str."""
     _reject(path, column, column.is_null(), "the id is missing")
     if column.dtype.is_integer() and column.dtype not in (pl.UInt64, pl.Int128):
         return column.cast(pl.Int64).to_numpy()
@@ -139,7 +153,7 @@ def _to_ids(path: Path, column: pl.Series) -> npt.NDArray[Any]:
 
 
 def _to_numbers(path: Path, column: pl.Series) -> npt.NDArray[np.float64]:
-    """A column of finite numbers as float64."""
+    """Return a column of finite numbers as float64."""
     plain = column.str.strip_chars() if column.dtype == pl.String else column
     numbers = plain.cast(pl.Float64, strict=False)
     bad = ~numbers.is_finite().fill_null(False)
@@ -148,7 +162,7 @@ def _to_numbers(path: Path, column: pl.Series) -> npt.NDArray[np.float64]:
 
 
 def _to_seconds(path: Path, column: pl.Series) -> npt.NDArray[np.float64]:
-    """A column of numbers, or of dates, as float64 (dates as seconds since 1970)."""
+    """Return a column of times as float64: numbers as they are, dates as seconds since 1970."""
     if column.dtype == pl.String and column.cast(pl.Float64, strict=False).null_count() == len(column):
         try:
             dates = column.str.to_datetime(strict=False)

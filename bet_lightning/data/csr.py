@@ -1,4 +1,4 @@
-"""A sparse binary matrix in compressed rows, in numpy only."""
+"""A sparse binary matrix in compressed sparse row (CSR) form, in numpy only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import numpy.typing as npt
 
 
 def sort_unique(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Sorted unique values of a 1-d int64 array, by sorting: on long arrays far faster than `np.unique`."""
+    """Return the sorted unique values of a one-dimensional int64 array.
+
+    On long arrays this is far faster than ``np.unique``.
+    """
     keys = np.sort(keys)
     first = np.ones(len(keys), dtype=np.bool_)
     np.not_equal(keys[1:], keys[:-1], out=first[1:])
@@ -21,9 +24,9 @@ class Csr:
     """Sparse binary matrix: sorted rows, and sorted, unique columns within a row.
 
     Attributes:
-        indptr: int64 of shape `(num_rows + 1,)`; row `r` is `indices[indptr[r]:indptr[r + 1]]`.
-        indices: int64 of shape `(nnz,)`, the columns of the ones.
-        num_cols: number of columns.
+        indptr: ``(num_rows + 1,)`` int64. Row ``r`` is ``indices[indptr[r]:indptr[r + 1]]``.
+        indices: ``(nnz,)`` int64, the columns of the nonzero entries.
+        num_cols: Number of columns.
     """
 
     indptr: npt.NDArray[np.int64]
@@ -32,13 +35,13 @@ class Csr:
 
     @classmethod
     def from_pairs(cls, rows: npt.NDArray[np.int64], cols: npt.NDArray[np.int64], num_rows: int, num_cols: int) -> Csr:
-        """Build the matrix from its ones, in any order; repeated pairs are merged.
+        """Build the matrix from its nonzero entries, in any order; repeated pairs are merged.
 
         Args:
-            rows: integer array of shape `(n,)`.
-            cols: integer array of shape `(n,)`.
-            num_rows: number of rows.
-            num_cols: number of columns.
+            rows: ``(n,)`` integers.
+            cols: ``(n,)`` integers.
+            num_rows: Number of rows.
+            num_cols: Number of columns.
 
         Raises:
             ValueError: If a row or column lies outside the matrix.
@@ -51,7 +54,7 @@ class Csr:
 
     @classmethod
     def from_keys(cls, keys: npt.NDArray[np.int64], num_rows: int, num_cols: int) -> Csr:
-        """Build the matrix from sorted, unique keys `row * num_cols + column`, int64 of shape `(nnz,)`."""
+        """Build the matrix from sorted, unique keys ``row * num_cols + column``, ``(nnz,)`` int64."""
         rows = keys // max(num_cols, 1)
         indptr = np.zeros(num_rows + 1, dtype=np.int64)
         np.cumsum(np.bincount(rows, minlength=num_rows), out=indptr[1:])
@@ -64,34 +67,34 @@ class Csr:
 
     @property
     def nnz(self) -> int:
-        """Number of ones."""
+        """Number of nonzero entries."""
         return len(self.indices)
 
     def rows(self) -> npt.NDArray[np.int64]:
-        """Row of every one, int64 of shape `(nnz,)`."""
+        """Return the row of each nonzero entry, ``(nnz,)`` int64."""
         return np.repeat(np.arange(self.num_rows, dtype=np.int64), self.degrees())
 
     def keys(self) -> npt.NDArray[np.int64]:
-        """Sorted keys `row * num_cols + column` of the ones, int64 of shape `(nnz,)`."""
+        """Return the sorted keys ``row * num_cols + column`` of the nonzero entries, ``(nnz,)`` int64."""
         return self.rows() * self.num_cols + self.indices
 
     def degrees(self) -> npt.NDArray[np.int64]:
-        """Ones per row, int64 of shape `(num_rows,)`."""
+        """Return the number of nonzero entries of each row, ``(num_rows,)`` int64."""
         return np.diff(self.indptr)
 
     def column_degrees(self) -> npt.NDArray[np.int64]:
-        """Ones per column, int64 of shape `(num_cols,)`."""
+        """Return the number of nonzero entries of each column, ``(num_cols,)`` int64."""
         return np.bincount(self.indices, minlength=self.num_cols).astype(np.int64, copy=False)
 
     def select(self, row_ids: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Gather several rows at once.
 
         Args:
-            row_ids: int64 of shape `(b,)`, in any order, repeats allowed.
+            row_ids: ``(b,)`` int64, in any order, repeats allowed.
 
         Returns:
-            Two int64 arrays of shape `(n,)`: the position in `row_ids` and the column of every one of these
-            rows, sorted by (position, column).
+            Two ``(n,)`` int64 arrays: for each nonzero entry of these rows its row's position in ``row_ids`` and its
+            column, sorted by (position, column).
         """
         starts = self.indptr[row_ids]
         counts = self.indptr[row_ids + 1] - starts
@@ -100,7 +103,7 @@ class Csr:
         return batch_rows, self.indices[np.arange(len(batch_rows)) + np.repeat(shifts, counts)]
 
     def union(self, other: Csr) -> Csr:
-        """Matrix with the ones of both.
+        """Return the matrix whose nonzero entries are those of either matrix.
 
         Raises:
             ValueError: If the shapes differ.
@@ -111,10 +114,10 @@ class Csr:
         return Csr.from_keys(sort_unique(np.concatenate([self.keys(), other.keys()])), *shape)
 
     def difference(self, other: Csr) -> Csr:
-        """Matrix with the ones of this one that `other`, of the same shape, lacks."""
+        """Return the matrix of the nonzero entries that ``other``, of the same shape, lacks."""
         keys = np.setdiff1d(self.keys(), other.keys(), assume_unique=True)
         return Csr.from_keys(keys, self.num_rows, self.num_cols)
 
     def __repr__(self) -> str:
-        """Show the sizes."""
+        """Show the shape and the number of nonzero entries."""
         return f"Csr({self.num_rows} x {self.num_cols}, nnz={self.nnz})"

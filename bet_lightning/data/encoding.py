@@ -1,4 +1,4 @@
-"""From the ids in files to row numbers: one vocabulary for all files of a data set."""
+"""Encoding of the ids in files as row numbers, with one vocabulary for all files of a data set."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class RawTable:
     """Interactions of one file, with the ids as the file has them.
 
     Attributes:
-        path: the file.
-        users: int64 or object (str) of shape `(n,)`.
-        items: int64 or object (str) of shape `(n,)`.
-        times: float64 of shape `(n,)`, or None.
-        listed_users: users that the file names, with or without interactions, of shape `(m,)`.
-        row_numbers: whether integer ids may be row numbers, as in adjacency lists.
+        path: The file.
+        users: ``(n,)`` int64 or object (str).
+        items: ``(n,)`` int64 or object (str).
+        times: ``(n,)`` float64, or None.
+        listed_users: ``(m,)`` users that the file names, with or without interactions.
+        row_numbers: Whether integer ids may be row numbers, as in adjacency lists.
     """
 
     path: Path
@@ -39,14 +39,14 @@ class RawTable:
 def encode_interactions(tables: Sequence[RawTable]) -> list[Interactions]:
     """Replace ids by row numbers, with one vocabulary for all tables.
 
-    A vocabulary is the sorted unique ids. Only for adjacency lists whose ids are dense (they start at 0 and
-    at least half of the range occurs) it is the whole range, so that an id is its row number.
+    A vocabulary holds the sorted unique ids. For adjacency lists with dense ids, it holds the whole range instead, so
+    that an id is its row number. Ids are dense if they start at 0 and at least half of the range occurs.
 
     Args:
-        tables: the files of one data set.
+        tables: The files of one data set.
 
     Returns:
-        For every table its interactions, repeated pairs merged; all share `user_ids` and `item_ids`.
+        The interactions of each table, repeated pairs merged. All share ``user_ids`` and ``item_ids``.
     """
     row_numbers = all(table.row_numbers for table in tables)
     user_columns = [table.users for table in tables] + [table.listed_users for table in tables]
@@ -61,7 +61,7 @@ def encode_interactions(tables: Sequence[RawTable]) -> list[Interactions]:
 def _encode(
     columns: Sequence[npt.NDArray[Any]], row_numbers: bool
 ) -> tuple[npt.NDArray[Any], list[npt.NDArray[np.int64]]]:
-    """Vocabulary of several id columns, and each column as int64 rows of it."""
+    """Return the vocabulary of several id columns, and each column as int64 row numbers of it."""
     integers = all(column.dtype.kind == "i" for column in columns)
     if not integers:  # a file of integers beside one of strings: compare them as strings
         columns = [c.astype(str).astype(object) if c.dtype.kind == "i" else c for c in columns]
@@ -80,5 +80,5 @@ def _encode(
 
 
 def _is_dense(values: npt.NDArray[np.int64]) -> bool:
-    """Whether ids start at 0 and fill at least half of their range."""
+    """Return whether ids start at 0 and fill at least half of their range."""
     return bool(values.min() == 0 and 2 * len(sort_unique(values)) >= values.max() + 1)

@@ -1,4 +1,4 @@
-"""What a data set is: interactions as read, and their split into train, valid and test."""
+"""Types of a data set: interactions as read, and their split into train, valid and test."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Interactions:
     """User-item pairs with the vocabularies that their indices point into.
 
     Attributes:
-        users: int64 of shape `(n,)`, row of `user_ids`.
-        items: int64 of shape `(n,)`, row of `item_ids`. Pairs are unique and sorted by (user, item).
-        user_ids: the original user ids, int64 or object (str) of shape `(num_users,)`.
-        item_ids: the original item ids, int64 or object (str) of shape `(num_items,)`.
-        times: float64 of shape `(n,)`, or None.
-        duplicates: how many repeated pairs were merged.
+        users: ``(n,)`` int64, indices into ``user_ids``.
+        items: ``(n,)`` int64, indices into ``item_ids``. Pairs are unique and sorted by (user, item).
+        user_ids: ``(num_users,)`` int64 or object (str), the original user ids.
+        item_ids: ``(num_items,)`` int64 or object (str), the original item ids.
+        times: ``(n,)`` float64, or None.
+        duplicates: Number of repeated pairs that were merged.
     """
 
     users: npt.NDArray[np.int64]
@@ -48,11 +48,11 @@ class Interactions:
         """Sort pairs given in any order and merge repeated ones, keeping the earliest time.
 
         Args:
-            users: int64 of shape `(n,)`.
-            items: int64 of shape `(n,)`.
-            user_ids: vocabulary of shape `(num_users,)`.
-            item_ids: vocabulary of shape `(num_items,)`.
-            times: float64 of shape `(n,)`, or None.
+            users: ``(n,)`` int64, indices into ``user_ids``.
+            items: ``(n,)`` int64, indices into ``item_ids``.
+            user_ids: ``(num_users,)`` vocabulary.
+            item_ids: ``(num_items,)`` vocabulary.
+            times: ``(n,)`` float64, or None.
         """
         keys = users * len(item_ids) + items
         if times is None:
@@ -67,7 +67,7 @@ class Interactions:
 
     @classmethod
     def merge(cls, parts: Sequence[Interactions]) -> Interactions:
-        """Unite parts that share their vocabularies; times survive if every part has them."""
+        """Merge parts that share their vocabularies; times are kept if every part has them."""
         times = [part.times for part in parts if part.times is not None]
         merged = cls.from_pairs(
             np.concatenate([part.users for part in parts]),
@@ -80,23 +80,23 @@ class Interactions:
         return cls(merged.users, merged.items, merged.user_ids, merged.item_ids, merged.times, duplicates)
 
     def to_csr(self, chosen: npt.NDArray[np.bool_] | None = None) -> Csr:
-        """Users x items matrix of all pairs, or of those that the bool mask of shape `(n,)` chooses."""
+        """Return the users x items matrix of all pairs, or of those that the ``(n,)`` bool mask chooses."""
         keys = self.users * len(self.item_ids) + self.items
         return Csr.from_keys(keys if chosen is None else keys[chosen], len(self.user_ids), len(self.item_ids))
 
 
 @dataclass(frozen=True, eq=False)
 class DataSplit:
-    """A data set split for training, validation and testing; all that the rest of the package sees.
+    """A data set split for training, validation and testing: all that the rest of the package sees of it.
 
     Attributes:
-        name: name of the data set.
-        train: training pairs, users x items.
-        valid: validation pairs, same shape.
-        test: test pairs, same shape. No pair is in two of the three, unless validation pairs are trained on.
-        user_ids: the original user ids, int64 or object (str) of shape `(num_users,)`.
-        item_ids: the original item ids, int64 or object (str) of shape `(num_items,)`.
-        duplicates: how many repeated pairs were merged.
+        name: Name of the data set.
+        train: Training pairs, users x items.
+        valid: Validation pairs, of the same shape.
+        test: Test pairs, of the same shape. No pair is in two of the three, unless validation pairs are trained on.
+        user_ids: ``(num_users,)`` int64 or object (str), the original user ids.
+        item_ids: ``(num_items,)`` int64 or object (str), the original item ids.
+        duplicates: Number of repeated pairs that were merged.
     """
 
     name: str
@@ -119,17 +119,17 @@ class DataSplit:
 
     @cached_property
     def user_frequency(self) -> npt.NDArray[np.int64]:
-        """Training pairs per user, int64 of shape `(num_users,)`."""
+        """Training pairs of each user, ``(num_users,)`` int64."""
         return self.train.degrees()
 
     @cached_property
     def item_frequency(self) -> npt.NDArray[np.int64]:
-        """Training pairs per item, int64 of shape `(num_items,)`."""
+        """Training pairs of each item, ``(num_items,)`` int64."""
         return self.train.column_degrees()
 
     @cached_property
     def hash(self) -> str:
-        """Hex sha256 of the three matrices: the same for the same split, whatever the files or ids."""
+        """Hex SHA-256 of the three matrices: the same for the same split, whatever the files or ids."""
         digest = hashlib.sha256()
         for part in (self.train, self.valid, self.test):
             for array in (np.array([part.num_rows, part.num_cols]), part.indptr, part.indices):
@@ -137,7 +137,7 @@ class DataSplit:
         return digest.hexdigest()
 
     def statistics(self) -> dict[str, Any]:
-        """Sizes of the data set in plain Python types, as `summary.json` records them."""
+        """Return the sizes of the data set in plain Python types, as ``summary.json`` records them."""
         return {
             "name": self.name,
             "users": self.num_users,
@@ -150,7 +150,7 @@ class DataSplit:
         }
 
     def describe(self) -> str:
-        """The sizes of the data set in a sentence; oddities are named only where there are any."""
+        """Describe the sizes of the data set in a sentence; oddities are named only where there are any."""
         parts = {"train": self.train, "valid": self.valid, "test": self.test}
         sizes = ", ".join(f"{part.nnz:,} {name}" for name, part in parts.items() if part.nnz)
         odd = {

@@ -18,11 +18,11 @@ class RankingBatch(NamedTuple):
     """A block of users; all tensors are int64.
 
     Attributes:
-        users: `(batch,)`, the users.
-        seen_rows: `(num_seen,)`, positions in `users`.
-        seen_items: `(num_seen,)`, items not to be ranked; pairs are sorted by (row, item).
-        target_rows: `(num_targets,)`, positions in `users`.
-        target_items: `(num_targets,)`, items to be found; pairs are sorted by (row, item).
+        users: ``(b,)``, the users.
+        seen_rows: ``(num_seen,)``, positions in ``users``.
+        seen_items: ``(num_seen,)``, items not to be ranked. Pairs are sorted by (row, item).
+        target_rows: ``(num_targets,)``, positions in ``users``.
+        target_items: ``(num_targets,)``, items to be found. Pairs are sorted by (row, item).
     """
 
     users: Tensor
@@ -32,7 +32,7 @@ class RankingBatch(NamedTuple):
     target_items: Tensor
 
     def split(self, size: int) -> list[RankingBatch]:
-        """Blocks of at most ``size`` of the users, in their order."""
+        """Split into blocks of at most ``size`` users, in the same order."""
         count = len(self.users)
         if count <= size:
             return [self]
@@ -52,18 +52,18 @@ class RankingBatch(NamedTuple):
 
 
 class RankingLoader:
-    """Batches of users for full ranking, every user once, without padding.
-
-    Attributes:
-        share: share of the batches to give, in (0, 1]: the first ones, rounded up.
+    """Batches of users for full ranking: every user once, without padding.
 
     Args:
-        users: int64 of shape `(n,)`, over all ranks.
-        seen: pairs that are not to be ranked, all users x items.
-        targets: pairs that are to be found, same shape.
-        batch_size: users a batch.
-        rank: which of the ranks this is; it has `users[rank::world_size]`.
-        world_size: how many ranks there are.
+        users: ``(n,)`` int64, the users of all processes.
+        seen: Pairs that are not to be ranked, all users x items.
+        targets: Pairs that are to be found, of the same shape.
+        batch_size: Users per batch.
+        rank: Number of this process, which has ``users[rank::world_size]``.
+        world_size: Number of processes.
+
+    Attributes:
+        share: Share of the batches to yield, in (0, 1]: the first ones, rounded up.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -78,7 +78,7 @@ class RankingLoader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """Take this rank's share of the users."""
+        """Take this process's part of the users."""
         if batch_size < 1:
             raise ValueError(f"data.eval_batch_size must be at least 1, got {batch_size}")
         if not 0 <= rank < world_size:
@@ -90,15 +90,15 @@ class RankingLoader:
         self.share = 1.0
 
     def num_batches(self, share: float) -> int:
-        """Batches of a share on this rank, at least one where there is any."""
+        """Return the number of batches in a share of this process's batches, rounded up."""
         return math.ceil(share * -(-len(self.users) // self.batch_size))
 
     def __len__(self) -> int:
-        """Batches on this rank."""
+        """Return the number of batches that this process yields."""
         return self.num_batches(self.share)
 
     def __iter__(self) -> Iterator[RankingBatch]:
-        """Give the batches in the order of the users."""
+        """Yield the batches in the order of the users."""
         for index in range(len(self)):
             block = self.users[index * self.batch_size : (index + 1) * self.batch_size]
             arrays = (block, *self.seen.select(block), *self.targets.select(block))

@@ -1,4 +1,4 @@
-"""Reading interactions from a file; its suffix says the format."""
+"""Reading interactions from a file, whose suffix tells the format."""
 
 from __future__ import annotations
 
@@ -26,21 +26,23 @@ def read_interactions(
     """Read the interactions of one file.
 
     Args:
-        path: `.txt` (adjacency list, `user item item ...` a line), `.csv`, `.tsv`, `.parquet`, or RecBole's
-            `.inter`; all but the first have a header.
-        user_column: name of the column; by default the first that is called `user_id` or alike, in any case.
-        item_column: likewise, `item_id`, `movieId` and alike.
-        rating_column: likewise, `rating`, `score` or `stars`; read only if `min_rating` is given.
-        time_column: likewise, `timestamp`, `time`, `date` or `ts`; numbers or dates; optional.
-        min_rating: keep the rows with at least this rating; by default all.
-        ordered: whether an adjacency list has users' items in the order of time.
+        path: ``.txt`` (adjacency list, ``user item item ...`` on each line), ``.csv``, ``.tsv``, ``.parquet``, or
+            RecBole's ``.inter``. All except the first have a header.
+        user_column: Name of the user column, in any case. By default ``user_id`` or a similar name.
+        item_column: Name of the item column. By default ``item_id``, ``movieId`` or a similar name.
+        rating_column: Name of the rating column. By default ``rating``, ``score`` or ``stars``, which are read only
+            if ``min_rating`` is given.
+        time_column: Name of the time column, which holds numbers or dates. By default ``timestamp``, ``time``,
+            ``date`` or ``ts``, if there is one.
+        min_rating: Keep the rows with at least this rating. By default all are kept.
+        ordered: Whether an adjacency list has each user's items in order of time.
 
     Returns:
         The pairs with their ids as in the file. Integer ids are int64, all others str.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If the suffix is unknown or the content is at fault; the message says where.
+        ValueError: If the suffix is unknown or the content is invalid. The message says where.
     """
     path = Path(path)
     suffix = path.suffix.lower()

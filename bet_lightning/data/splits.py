@@ -14,7 +14,7 @@ SplitName = Literal["paper", "official", "ratio", "temporal", "leave_one_out", "
 ValidChoice = Literal["random", "last"]
 Ratios = tuple[float, float, float]
 
-PAPER_RATIOS: Ratios = (0.5, 0.25, 0.25)  # BET, experimental settings
+PAPER_RATIOS: Ratios = (0.5, 0.25, 0.25)  # BET (WSDM 2024), experimental settings
 _TRAIN, _VALID, _TEST = 0, 1, 2
 
 
@@ -30,24 +30,31 @@ def split_interactions(
 ) -> DataSplit:
     """Split interactions; every user with interactions keeps at least one for training.
 
-    Random choices depend on `seed` and on the set of pairs, not on their order in the files.
+    Random choices depend on ``seed`` and on the set of pairs, not on their order in the files. The splits are:
+
+    - ``paper``: All parts merged. Each user's pairs are split at random, 50 % train, 25 % valid, 25 % test.
+    - ``ratio``: The same, with ``ratios``.
+    - ``temporal``: The same, but each user's earliest pairs are for training and the latest for testing.
+    - ``leave_one_out``: All parts merged. Each user's last pair by time is for testing and the one before it for
+      validation. Without times, the order is random. Users with fewer than 3 pairs are only trained on.
+    - ``official``: The test part as it is. ``valid_ratio`` of each user's pairs in the train part is for validation.
+    - ``given``: The parts as they are.
+
+    ``official`` and ``given`` keep a pair that is in two parts in the first of them only.
 
     Args:
-        data: all interactions, or the parts `train`, `valid` and `test` of a data set, as far as it has them.
-        split: `paper` (all parts merged, per user at random 50/25/25), `ratio` (likewise with `ratios`),
-            `temporal` (likewise, but every user's earliest are for training and latest for testing),
-            `leave_one_out` (all parts merged, the last by time, or a random one if there are no times, for
-            testing and the one before for validation; users with fewer than 3 train only), `official` (the
-            test part as it is, `valid_ratio` of every user's train part for validation), or `given` (the
-            parts as they are). A pair in two given parts stays in the first only.
-        name: name of the data set.
-        seed: seed of the random choices, not negative.
-        ratios: shares of train, valid and test.
-        valid_ratio: share of the train part that `official` validates on, but at least one pair of two.
-        valid_choice: whether that share is every user's pairs at `random`, or the `last` by time.
+        data: All interactions, or those of the parts ``train``, ``valid`` and ``test`` that the data set has.
+        split: Name of the split.
+        name: Name of the data set.
+        seed: Seed of the random choices, not negative.
+        ratios: Shares of train, valid and test.
+        valid_ratio: Share of each user's train pairs that ``official`` validates on. A user with two pairs or more
+            validates on at least one.
+        valid_choice: Whether ``official`` chooses each user's validation pairs at ``random`` or the ``last`` by time.
 
     Raises:
-        ValueError: If an argument is out of range, or the data lack a part or the times that the split needs.
+        ValueError: If an argument is out of range, the data lack a part or the times that the split needs, or they
+            have a part that the split would make.
     """
     check_split_arguments(split, seed, ratios, valid_ratio, valid_choice)
     parts = {"train": data} if isinstance(data, Interactions) else dict(data)
@@ -70,7 +77,11 @@ def split_interactions(
 
 
 def check_split_arguments(split: str, seed: int, ratios: Ratios, valid_ratio: float, valid_choice: str) -> None:
-    """Raise ValueError, with the flag's name, for an argument of `split_interactions` out of range."""
+    """Check the arguments of :func:`split_interactions`.
+
+    Raises:
+        ValueError: If one is out of range. The message names its flag.
+    """
     if split not in get_args(SplitName):
         raise ValueError(f"data.split must be one of {', '.join(get_args(SplitName))}, got {split!r}")
     if seed < 0:
@@ -93,7 +104,7 @@ def _split_parts(
     valid_ratio: float,
     valid_choice: ValidChoice,
 ) -> DataSplit:
-    """Splits that keep the given test part."""
+    """Split as ``official`` or ``given`` do, which keep the test part of the data."""
     needed, unwanted = ({"train", "test"}, {"valid"}) if split == "official" else ({"train", "valid"}, set())
     for part in sorted(needed - parts.keys()):
         raise ValueError(f"data.split {split} needs a {part} file, and {name} has {', '.join(parts)}")
@@ -119,20 +130,24 @@ def _split_parts(
 
 
 def _label_split(data: Interactions, label: npt.NDArray[np.int64], name: str) -> DataSplit:
-    """Split by a label per pair."""
+    """Split by a label of each pair, ``(n,)``: train, valid or test."""
     train, valid, test = (data.to_csr(label == part) for part in (_TRAIN, _VALID, _TEST))
     return DataSplit(name, train, valid, test, data.user_ids, data.item_ids, data.duplicates)
 
 
 def _generator(seed: int, split: SplitName) -> np.random.Generator:
-    """Generator of one kind of split."""
+    """Return the random generator of one kind of split."""
     return np.random.default_rng([seed, get_args(SplitName).index(split)])
 
 
 def _rank_within_user(
     data: Interactions, generator: np.random.Generator, times: npt.NDArray[np.float64] | None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Place of every pair among its user's pairs, at random or by time with random ties, and their number."""
+    """Rank each pair among its user's pairs: at random, or by time with random ties.
+
+    Returns:
+        Two ``(n,)`` int64 arrays: the rank of each pair, from 0, and the number of its user's pairs.
+    """
     tie = generator.random(len(data.users))
     order = np.lexsort((tie, data.users) if times is None else (tie, times, data.users))
     count = np.bincount(data.users, minlength=len(data.user_ids))
@@ -142,6 +157,6 @@ def _rank_within_user(
 
 
 def _round(values: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
-    """Nearest integers, halves up, unharmed by the error of the product of a share and a count."""
+    """Round to the nearest integer, halves up, despite the floating-point error of a share times a count."""
     rounded: npt.NDArray[np.int64] = np.floor(values + 0.5 + 1e-9).astype(np.int64)
     return rounded

@@ -7,12 +7,12 @@ import numpy.typing as npt
 
 from bet_lightning.data.interactions import Interactions
 
-_SHIFT = 20.0  # popularity is proportional to 1 / (place + shift)
-_MIN_DEGREE = 5  # interactions tried first for every user
-_MIN_DIMENSIONS = 2  # of the least popular rows' factors
-_AFFINITY = 4.0  # weight of the factors against chance
-_NUM_CANDIDATES = 32
-_CHUNK = 8192  # slots sampled at once
+_SHIFT = 20.0  # popularity is proportional to 1 / (popularity rank + shift)
+_MIN_DEGREE = 5  # interactions that are drawn first for every user, before repeated ones are dropped
+_MIN_DIMENSIONS = 2  # dimensions of the least popular rows' factors
+_AFFINITY = 4.0  # weight of the factors against the Gumbel noise
+_NUM_CANDIDATES = 32  # items that each choice is made among
+_CHUNK = 8192  # choices made at once
 _MAX_ROUNDS = 100
 
 
@@ -25,19 +25,19 @@ def make_synthetic(
 ) -> Interactions:
     """Draw interactions from a latent factor model.
 
-    Users and items are drawn by a power law, so popularity is long-tailed; among candidates drawn so, a user
-    takes the item `i` that maximises `a <p_u, q_i> + Gumbel noise`. The factors of the most popular rows have
-    `rank` dimensions and those of the least popular two: popular rows deserve larger embeddings.
+    Users and candidate items are drawn by a power law, so popularity is long-tailed. Among its candidates, a user
+    takes the item ``i`` that maximises ``a <p_u, q_i> + Gumbel noise``. The factors of the most popular rows have
+    ``rank`` dimensions and those of the least popular two, so that popular rows deserve larger embeddings.
 
     Args:
-        num_users: number of users.
-        num_items: number of items.
-        num_interactions: number of pairs; at most a quarter of all that are possible.
-        rank: dimensions of the factors, at least 2.
-        seed: seed, not negative.
+        num_users: Number of users.
+        num_items: Number of items.
+        num_interactions: Number of pairs, at most a quarter of all that are possible.
+        rank: Dimensions of the factors, at least 2.
+        seed: Seed, not negative.
 
     Returns:
-        Unique pairs without times; ids are row numbers, and popularity has nothing to do with them.
+        Unique pairs without times. Ids are row numbers, which are independent of popularity.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -54,7 +54,7 @@ def make_synthetic(
     generator = np.random.default_rng([seed, num_users, num_items])
     user_share, user_factors = _make_rows(num_users, rank, generator)
     item_share, item_factors = _make_rows(num_items, rank, generator)
-    slots = np.repeat(np.arange(num_users), _MIN_DEGREE)
+    slots = np.repeat(np.arange(num_users), _MIN_DEGREE)  # users, one for each item to choose
     keys = np.empty(0, dtype=np.int64)
     for _ in range(_MAX_ROUNDS):
         items = _choose_items(user_factors[slots], item_factors, item_share, generator)
@@ -70,12 +70,17 @@ def make_synthetic(
 def _make_rows(
     num_rows: int, rank: int, generator: np.random.Generator
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
-    """Popularity `(num_rows,)`, summing to 1, and factors `(num_rows, rank)`, richer for popular rows."""
-    place = generator.permutation(num_rows)  # 0 is the most popular
-    weight = 1 / (place + _SHIFT)
-    dimensions = np.round(rank - (rank - _MIN_DIMENSIONS) * place / num_rows)[:, None]
+    """Draw the rows of one side.
+
+    Returns:
+        Popularity ``(num_rows,)``, which sums to 1, and factors ``(num_rows, rank)``, of more dimensions for more
+        popular rows.
+    """
+    popularity_rank = generator.permutation(num_rows)  # 0 is the most popular
+    weight = 1 / (popularity_rank + _SHIFT)
+    dimensions = np.round(rank - (rank - _MIN_DIMENSIONS) * popularity_rank / num_rows)[:, None]
     factors = generator.standard_normal((num_rows, rank), dtype=np.float32)
-    factors *= (np.arange(rank) < dimensions) / dimensions**0.25  # <p, q> of like rows has variance 1
+    factors *= (np.arange(rank) < dimensions) / dimensions**0.25  # <p, q> of rows of equal dimensions has variance 1
     return weight / weight.sum(), factors
 
 
@@ -85,7 +90,17 @@ def _choose_items(
     item_share: npt.NDArray[np.float64],
     generator: np.random.Generator,
 ) -> npt.NDArray[np.int64]:
-    """One item for every slot, given the factors `(slots, rank)` of its user; int64 of shape `(slots,)`."""
+    """Choose one item for each user.
+
+    Args:
+        users: ``(n, rank)`` factors of the users, repeats allowed.
+        item_factors: ``(num_items, rank)``.
+        item_share: ``(num_items,)`` probability of each item to be a candidate.
+        generator: Source of randomness.
+
+    Returns:
+        ``(n,)`` int64.
+    """
     chosen = []
     for start in range(0, len(users), _CHUNK):
         block = users[start : start + _CHUNK]

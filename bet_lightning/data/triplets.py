@@ -1,4 +1,4 @@
-"""Triplets for the BPR loss: every training pair once an epoch, each with a uniform negative item."""
+"""Triplets for the BPR loss (arXiv 1205.2618): each training pair once per epoch, with a uniform negative item."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ _CHUNK = 1 << 18  # negatives drawn at once
 
 
 class BPRBatch(NamedTuple):
-    """Users, an item of theirs, and an item that is not; int64 of shape `(batch,)` each."""
+    """A batch of triplets.
+
+    Attributes:
+        users: ``(b,)`` int64.
+        pos_items: ``(b,)`` int64, a training item of each user.
+        neg_items: ``(b,)`` int64, an item that is none of the user's training items.
+    """
 
     users: Tensor
     pos_items: Tensor
@@ -25,25 +31,26 @@ class BPRBatch(NamedTuple):
 class TripletSampler:
     """Batches of triplets, uniform over training pairs, with exactly uniform negatives.
 
-    A negative of user `u` is the `r`-th item outside of the sorted training items `i_0 < i_1 < ...`, with `r`
-    uniform in `[0, num_items - degree_u)`. As `i_j - j` is how many of the items below `i_j` are
-    negatives, that item is `r + #{j : i_j - j <= r}`: one binary search and no rejection. Users who have all
-    items have no negative and are left out.
+    A negative of user ``u`` is the ``r``-th item outside of the sorted training items ``i_0 < i_1 < ...``, with ``r``
+    uniform in ``[0, num_items - degree_u)``. Of the items below ``i_j``, ``i_j - j`` are negatives. So the negative is
+    ``r + #{j : i_j - j <= r}``, found by one binary search and without rejection. Users who have all items have no
+    negative and are left out.
 
-    The order depends on (seed, epoch) and is shared by all ranks, each of which takes a slice of every global
-    batch: W ranks with batch size B go through the same pairs, step by step, as one rank with batch size W B.
-    All ranks have the same number of batches. Negatives depend on (seed, epoch, rank). Nothing needs saving.
+    The order of the pairs depends on (seed, epoch) and is the same for all processes, each of which takes a slice of
+    every global batch. So W processes with batch size B go through the same pairs, step by step, as one process with
+    batch size W B. All processes have the same number of batches. Negatives depend on (seed, epoch, rank). A checkpoint
+    needs no state of the sampler.
 
     Args:
-        train: training pairs, users x items.
-        batch_size: triplets a batch and rank. The last batch may be smaller, or one larger where otherwise
-            some rank would have none.
-        seed: seed, not negative.
-        rank: which of the ranks this is.
-        world_size: how many ranks there are.
+        train: Training pairs, users x items.
+        batch_size: Triplets per batch and process. The last batch may be smaller, or one triplet larger where some
+            process would otherwise have none.
+        seed: Seed, not negative.
+        rank: Number of this process.
+        world_size: Number of processes.
 
     Raises:
-        ValueError: If an argument is out of range, or there are fewer triplets than ranks.
+        ValueError: If an argument is out of range, or there are fewer triplets than processes.
     """
 
     def __init__(self, train: Csr, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
@@ -76,38 +83,39 @@ class TripletSampler:
 
     @property
     def num_triplets(self) -> int:
-        """Triplets an epoch, over all ranks."""
+        """Triplets per epoch, over all processes."""
         return len(self._users)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose triplets the next iteration gives."""
+        """Choose the epoch whose triplets the next iteration yields."""
         self.epoch = epoch
 
     def sample_negatives(self, users: Tensor, generator: torch.Generator) -> Tensor:
         """Draw one item outside of each user's training items, uniformly.
 
         Args:
-            users: int64 of shape `(n,)`; none of them may have all items.
-            generator: source of chance.
+            users: ``(n,)`` int64. None of them may have all items.
+            generator: Source of randomness.
 
         Returns:
-            Int64 tensor of shape `(n,)`.
+            ``(n,)`` int64.
         """
         uniform = torch.rand(len(users), dtype=torch.float64, generator=generator)
-        place = uniform.mul_(self._num_negatives[users]).long()
-        below = torch.searchsorted(self._keys, users * self.num_items + place, right=True)
-        return place + below - self._starts[users]
+        index = uniform.mul_(self._num_negatives[users]).long()  # among the user's negatives
+        below = torch.searchsorted(self._keys, users * self.num_items + index, right=True)
+        return index + below - self._starts[users]
 
     def __len__(self) -> int:
-        """Batches an epoch, the same on every rank."""
+        """Return the number of batches per epoch, the same on every process."""
         full, rest = divmod(self.num_triplets, self.batch_size * self.world_size)
         return full + (rest >= self.world_size or not full)
 
     def __iter__(self) -> Iterator[BPRBatch]:
-        """Give the batches of the epoch; its seeds are fixed when the first one is asked for."""
+        """Yield the batches of the epoch, which is fixed when the first batch is asked for."""
         order = torch.randperm(self.num_triplets, generator=_make_generator(self.seed, self.epoch))
         generator = _make_generator(self.seed, self.epoch, self.rank + 1)
-        # Drawn by user, before shuffling: neighbouring searches then share the cache, three times as fast.
+        # Negatives are drawn before shuffling, in the order of users: neighbouring searches then share the cache,
+        # which makes them three times as fast.
         chunks = torch.split(self._users, _CHUNK)
         negatives = torch.cat([self.sample_negatives(users, generator) for users in chunks])
         order = order[self.rank :: self.world_size]
@@ -126,15 +134,15 @@ class TripletLoader:
         self.sampler = sampler
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Return the number of batches per epoch."""
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[BPRBatch]:
-        """Give the batches of the sampler's epoch."""
+        """Iterate over the batches of the sampler's epoch."""
         return iter(self.sampler)
 
 
 def _make_generator(*key: int) -> torch.Generator:
-    """Torch generator seeded from a few integers."""
+    """Return a torch generator seeded from integers."""
     state = np.random.SeedSequence(key).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))

@@ -13,7 +13,7 @@ MEASURES = ("recall", "ndcg")
 
 
 def hits_at_k(top_items: Tensor, target_rows: Tensor, target_items: Tensor, num_items: int) -> Tensor:
-    """Tell which entries of top-k lists are targets, by lookup in the sorted targets.
+    """Return which entries of top-k lists are targets, by look-up in the sorted targets.
 
     Args:
         top_items: ``(b, k)`` int64, best first; -1 stands for no item and is never a hit.
@@ -35,7 +35,7 @@ def hits_at_k(top_items: Tensor, target_rows: Tensor, target_items: Tensor, num_
     rows = torch.arange(top_items.shape[0], device=top_items.device).unsqueeze(1)
     wanted = rows * num_items + top_items
     found = keys[torch.searchsorted(keys, wanted).clamp_(max=keys.numel() - 1)]
-    # Without the second condition a -1 would read as the last item of the row above.
+    # Without the second condition, the key of -1 would be that of the last item in the row above.
     return (found == wanted) & (top_items >= 0)
 
 
@@ -53,8 +53,8 @@ def recall_ndcg(hits: Tensor, num_targets: Tensor, ks: Sequence[int]) -> dict[st
         ks: The cut-offs, each in ``1..K``.
 
     Returns:
-        ``recall@k`` and ``ndcg@k`` for each k, ``(b,)`` float64. Rows without targets read 0; whoever
-        averages leaves them out.
+        ``recall@k`` and ``ndcg@k`` for each k, ``(b,)`` float64. Rows without targets are 0, and averages must leave
+        them out.
 
     Raises:
         ValueError: If a cut-off is out of range.
@@ -64,17 +64,19 @@ def recall_ndcg(hits: Tensor, num_targets: Tensor, ks: Sequence[int]) -> dict[st
         raise ValueError(f"ks must be in 1..{length} (the length of the lists), got {list(ks)}")
     ranks = torch.arange(1, length + 1, dtype=torch.float64, device=hits.device)
     discounts = (ranks + 1).log2().reciprocal()
-    found, gain, ideal = hits.double().cumsum(1), (hits * discounts).cumsum(1), discounts.cumsum(0)
+    found = hits.double().cumsum(1)
+    gain = (hits * discounts).cumsum(1)
+    ideal = discounts.cumsum(0)
     divisor = num_targets.clamp(min=1)
     result = {f"recall@{k}": found[:, k - 1] / divisor for k in ks}
     return result | {f"ndcg@{k}": gain[:, k - 1] / ideal[divisor.clamp(max=k) - 1] for k in ks}
 
 
 def quality(metrics: Mapping[str, float]) -> float:
-    """Return the mean over k of (Recall@k + NDCG@k) / 2: what BET calls eval (Sec. 4).
+    """Return the mean over k of (Recall@k + NDCG@k) / 2: what BET (WSDM 2024) calls eval (Sec. 4).
 
     Args:
-        metrics: Metrics by name; names that are neither ``recall@k`` nor ``ndcg@k`` are passed over.
+        metrics: Metrics by name. Those that are neither ``recall@k`` nor ``ndcg@k`` are ignored.
 
     Raises:
         ValueError: If there is no ``recall@k`` or ``ndcg@k``.
@@ -88,8 +90,8 @@ def quality(metrics: Mapping[str, float]) -> float:
 class RankingMetrics(Metric):
     """Mean Recall@k and NDCG@k over users with targets, added up over batches and processes.
 
-    The lists are already ranked and masked, so the states are one sum a metric and one count: nothing grows
-    with the number of users.
+    The lists are already ranked and masked, so the states are one sum per metric and one count. Neither grows with the
+    number of users.
 
     Args:
         ks: The cut-offs (default: 5, 10, 20).
@@ -130,7 +132,7 @@ class RankingMetrics(Metric):
         """
         num_targets = torch.bincount(target_rows, minlength=top_items.shape[0])
         hits = hits_at_k(top_items, target_rows, target_items, num_items)
-        # A row without targets has neither hits nor a place in the count.
+        # A row without targets has no hits and is not counted below.
         per_user = recall_ndcg(hits, num_targets, self.ks)
         self.sums += torch.stack([per_user[name].sum() for name in self.names])
         self.num_users += (num_targets > 0).sum()

@@ -18,8 +18,8 @@ from bet_lightning.ranking.topk import top_k_items
 if TYPE_CHECKING:
     from bet_lightning.data import RankingBatch
 
-_CACHED_SCORE_BYTES = 4 << 20
-_FEWEST_USERS = 32  # in a product: fewer would read all items' vectors for little work
+_CACHED_SCORE_BYTES = 4 << 20  # of the float32 scores of a block
+_FEWEST_USERS = 32  # in a block: for fewer, reading all items' vectors would not be worth it
 
 
 class TopItems(NamedTuple):
@@ -27,7 +27,7 @@ class TopItems(NamedTuple):
 
     Attributes:
         users: ``(b,)`` int64.
-        items: ``(b, k)`` int64, best first; -1 where fewer than k items are left.
+        items: ``(b, k)`` int64, best first. -1 where no item is left.
         scores: ``(b, k)`` float32.
     """
 
@@ -37,12 +37,15 @@ class TopItems(NamedTuple):
 
 
 def scale_items(factors: Factors, frequency: Tensor, powers: ItemPowers) -> Factors:
-    """Scale items' final vectors so that dot products rank as a sampled softmax means.
+    r"""Scale items' final vectors by :math:`\|z_i\|^{p - 1} f_i^q`, so that dot products rank as the loss needs.
 
     Args:
         factors: Final vectors.
-        frequency: ``(num_items,)`` training interactions of each item.
-        powers: Of an item's norm and of its popularity.
+        frequency: ``(num_items,)`` training interactions :math:`f_i` of each item.
+        powers: The powers p of an item's norm and q of its popularity.
+
+    Returns:
+        The same factors with scaled vectors of items.
     """
     norms = torch.linalg.vector_norm(factors.items, dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     popularity = frequency.unsqueeze(1).clamp(min=1)
@@ -51,12 +54,15 @@ def scale_items(factors: Factors, frequency: Tensor, powers: ItemPowers) -> Fact
 
 
 class Ranker:
-    """Ranks all items for users with a backbone and counts hits.
+    """A ranker of all items for users with a backbone, which also counts hits.
 
     Args:
         network: The backbone.
-        objective: Says how items are scaled.
-        metrics: Counts; its cut-offs are those of the lists.
+        objective: The loss, which determines how items are scaled.
+        metrics: Metrics of the lists, whose length is the largest of their cut-offs.
+
+    Attributes:
+        warnings: Messages for the caller to show and to clear.
     """
 
     def __init__(self, network: Backbone, objective: Objective, metrics: RankingMetrics) -> None:
@@ -68,15 +74,19 @@ class Ranker:
         self._users_at_once = sys.maxsize
 
     def start(self) -> None:
-        """Begin an evaluation: forget encoded tables and counts of an earlier one."""
+        """Begin an evaluation: forget the encoded tables and the counts of an earlier one."""
         self._encoded = None
         self.metrics.reset()
 
     def rank(self, batch: RankingBatch, k: int) -> TopItems:
         """Return the k best unseen items of a block of users.
 
-        Tables are encoded once an evaluation, at its first batch. Where memory runs out, the block is ranked in halves,
-        and so are those that follow.
+        Tables are encoded once per evaluation, at its first batch. If memory runs out, this block and all that follow
+        are ranked in halves.
+
+        Args:
+            batch: The users, with their seen items.
+            k: Length of the lists.
 
         Raises:
             torch.OutOfMemoryError: If not even one user's scores fit.
@@ -100,14 +110,17 @@ class Ranker:
         self.metrics.update(top.items, batch.target_rows, batch.target_items, self.network.num_items)
 
     def finish(self) -> dict[str, float]:
-        """Return ``recall@k`` and ``ndcg@k`` by name, over all processes where metrics are synced, and forget both."""
+        """Return ``recall@k`` and ``ndcg@k`` by name, then begin a new evaluation.
+
+        Where metrics are synchronised, they cover the users of all processes.
+        """
         metrics = {name: float(value) for name, value in self.metrics.compute().items()}
         self.start()
         return metrics
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[RankingBatch]) -> dict[str, float]:
-        """Return the metrics of the network as it is, in evaluation mode.
+        """Return the metrics of the network in evaluation mode, then restore its mode.
 
         Args:
             batches: Blocks of users with their targets.
@@ -123,7 +136,10 @@ class Ranker:
         return metrics
 
     def users_per_block(self) -> int:
-        """Users ranked at once, without a batch's bound: on a CPU so many that top-k finds their scores in cache."""
+        """Return how many users to rank at once, whatever the size of a batch.
+
+        On a CPU, their scores fit into the cache, where top-k then finds them.
+        """
         if self.network.frequency.device.type != "cpu":
             return self._users_at_once
         cached = _CACHED_SCORE_BYTES // (4 * self.network.num_items)
@@ -131,7 +147,8 @@ class Ranker:
 
     @torch.no_grad()
     def _encode(self) -> Any:
-        powers, encoded = self.objective.item_powers, self.network.encode()
+        powers = self.objective.item_powers
+        encoded = self.network.encode()
         if powers is None:
             return encoded
         return scale_items(encoded, self.network.frequency[self.network.num_users :], powers)

@@ -1,11 +1,11 @@
-"""Top-k items of a block of users, seen items left out."""
+"""Top-k items of a block of users, without the items that they have seen."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-ABSENT = -1  # in a list of items: no item left to put here
+ABSENT = -1  # stands in a list for no item, where none is left
 
 
 def top_k_items(scores: Tensor, seen_rows: Tensor, seen_items: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -18,8 +18,8 @@ def top_k_items(scores: Tensor, seen_rows: Tensor, seen_items: Tensor, k: int) -
         k: Length of the lists.
 
     Returns:
-        Scores ``(b, k)`` and items ``(b, k)`` int64. Where a row has fewer than k unseen items, its list ends
-        with score -inf and item -1.
+        Scores ``(b, k)`` and items ``(b, k)`` int64. If a row has fewer than k unseen items, its list ends with score
+        -inf and item -1.
 
     Raises:
         ValueError: If ``k`` is below 1 or above the number of items.

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -137,10 +136,3 @@ def peak_memory_mb() -> float:
 def checkpoint_name(result: str) -> str:
     """Return where the checkpoint of a result lies within a run folder."""
     return f"checkpoints/{result}.ckpt"
-
-
-def plain(value: Any) -> Any:
-    """Return tuples as lists, all the way down: what JSON would make of plain values."""
-    if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
-    return [plain(each) for each in value] if isinstance(value, list | tuple) else value

@@ -13,56 +13,60 @@ import numpy.typing as npt
 from bet_lightning.serving.ids import smallest_dtype
 from bet_lightning.serving.rows import FloatArray
 
-_EDGES_AT_ONCE = 1 << 15  # gathered at a time
+_EDGES_AT_ONCE = 1 << 15  # gathered at once
 Pairs = npt.NDArray[np.complex64]
 
 
 class Neighbours:
-    """Neighbours of each row: a sparse binary matrix of ``(n, m)``.
+    """Neighbours of each row: a sparse binary matrix ``(n, m)``.
 
     Args:
-        counts: ``(n,)`` neighbours of each row.
-        index: ``(sum of counts,)`` them, row after row, sorted and unique within a row, of any unsigned dtype.
-        num_cols: m.
+        counts: ``(n,)`` number of neighbours of each row.
+        index: ``(sum of counts,)`` columns of the neighbours, row after row, sorted and unique within a row. Both
+            arrays may have any unsigned dtype.
+        num_cols: Number of columns m.
     """
 
     def __init__(self, counts: npt.NDArray[Any], index: npt.NDArray[Any], num_cols: int) -> None:
-        self.counts, self.index, self.num_cols = counts, index, num_cols
+        self.counts = counts
+        self.index = index
+        self.num_cols = num_cols
 
     @cached_property
     def starts(self) -> npt.NDArray[np.unsignedinteger[Any]]:
-        """``(n + 1,)`` where each row's begin."""
+        """``(n + 1,)`` positions in ``index`` where each row begins, and the end of the last row."""
         starts = np.zeros(len(self.counts) + 1, smallest_dtype(len(self.index)))
         np.cumsum(self.counts, out=starts[1:])
         return starts
 
     def transpose(self) -> Neighbours:
-        """The same pairs from the other side."""
-        # in blocks: what numpy needs on the way is eight bytes an edge
+        """Return the transposed matrix: the rows that each column is a neighbour of."""
+        # In blocks, because numpy's temporary arrays take eight bytes per edge.
         blocks = [slice(begin, begin + _EDGES_AT_ONCE) for begin in range(0, len(self.index), _EDGES_AT_ONCE)]
         counts = np.zeros(self.num_cols, smallest_dtype(len(self.counts)))
         for block in blocks:
             counts += np.bincount(self.index[block], minlength=self.num_cols).astype(counts.dtype)
-        ends = np.cumsum(counts, dtype=np.int64) - counts  # of what each column has so far
+        ends = np.cumsum(counts, dtype=np.int64) - counts  # where the next row of each column goes
         index = np.empty(len(self.index), smallest_dtype(len(self.counts)))
         for block in blocks:
             order = np.argsort(self.index[block], kind="stable")
             found, firsts, times = np.unique(self.index[block][order], return_index=True, return_counts=True)
-            places = np.arange(len(order)) + np.repeat(ends[found] - firsts, times)
-            index[places] = np.searchsorted(self.starts, block.start + order, side="right") - 1
+            positions = np.arange(len(order)) + np.repeat(ends[found] - firsts, times)
+            index[positions] = np.searchsorted(self.starts, block.start + order, side="right") - 1
             ends[found] += times
         return Neighbours(counts, index, len(self.counts))
 
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> Neighbours:
-        """Some rows, ``(b,)`` numbers, in their order."""
+        """Return the matrix of some rows, ``(b,)`` row numbers, in the order given."""
         counts = self.counts[rows].astype(np.int64)
-        places = np.repeat(self.starts[rows].astype(np.int64) - (np.cumsum(counts) - counts), counts)
-        places += np.arange(len(places))
-        return Neighbours(counts, self.index[places], self.num_cols)
+        positions = np.repeat(self.starts[rows].astype(np.int64) - (np.cumsum(counts) - counts), counts)
+        positions += np.arange(len(positions))
+        return Neighbours(counts, self.index[positions], self.num_cols)
 
     def among(self, kept: npt.NDArray[np.bool_]) -> Neighbours:
-        """Only neighbours that are kept, ``(m,)``."""
-        counts, index = np.zeros(len(self.counts), self.counts.dtype), []
+        """Return the matrix with only the neighbours that are kept, ``(m,)`` bool."""
+        counts = np.zeros(len(self.counts), self.counts.dtype)
+        index = []
         for rows, starts, columns in self._blocks():
             is_kept = kept[columns]
             counts[rows] = np.add.reduceat(is_kept, starts, dtype=counts.dtype)
@@ -70,27 +74,34 @@ class Neighbours:
         return Neighbours(counts, np.concatenate([self.index[:0], *index]), self.num_cols)
 
     def renumbered(self, columns: npt.NDArray[np.integer[Any]]) -> Neighbours:
-        """The same pairs where only these columns are left, ``(k,)`` sorted, which have all neighbours among them."""
+        """Return the matrix of fewer columns.
+
+        Args:
+            columns: ``(k,)`` sorted column numbers, among which are all neighbours.
+
+        Returns:
+            ``(n, k)``, the same pairs with columns numbered by their position in ``columns``.
+        """
         index = np.searchsorted(columns, self.index).astype(self.index.dtype)
         return Neighbours(self.counts, index, len(columns))
 
     def of(self, rows: npt.NDArray[np.integer[Any]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Neighbours of some rows.
+        """Return the neighbours of some rows.
 
         Args:
             rows: ``(b,)`` row numbers.
 
         Returns:
-            Two ``(e,)`` arrays: positions in ``rows``, and neighbours.
+            Two ``(e,)`` int64 arrays: positions in ``rows``, and neighbours.
         """
         found = self.take(rows)
         return np.repeat(np.arange(len(rows)), found.counts), found.index.astype(np.int64)
 
     def sum(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Sums over each row's neighbours.
+        """Sum values over each row's neighbours.
 
         Args:
-            values: ``(c, m)``, a value of each neighbour, c times.
+            values: ``(c, m)``, c values of each neighbour.
 
         Returns:
             ``(c, n)`` of the same dtype.
@@ -104,7 +115,7 @@ class Neighbours:
 
     @cached_property
     def _filled(self) -> tuple[npt.NDArray[np.int32], list[int], list[int]]:
-        """Rows that have neighbours, and where the blocks of them begin and end and where their neighbours do."""
+        """Rows that have neighbours, the bounds of blocks of these rows, and the bounds of the blocks in ``index``."""
         filled = np.flatnonzero(self.counts).astype(np.int32)
         ends = np.cumsum(self.counts[filled], dtype=np.int64)
         cuts = np.searchsorted(ends, np.arange(0, len(self.index), _EDGES_AT_ONCE), side="right")
@@ -112,7 +123,12 @@ class Neighbours:
         return filled, cuts.tolist(), [int(ends[cut - 1]) if cut else 0 for cut in cuts]
 
     def _blocks(self) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[Any]]]:
-        """Rows that have neighbours, some at a time, where theirs begin, and these."""
+        """Yield blocks of the rows that have neighbours.
+
+        Yields:
+            The rows' numbers ``(b,)``, the start of each row's neighbours within the block ``(b,)``, and the neighbours
+            ``(e,)``.
+        """
         filled, cuts, edges = self._filled
         for rows, (begin, end) in zip(itertools.pairwise(cuts), itertools.pairwise(edges), strict=True):
             some = filled[slice(*rows)]
@@ -121,9 +137,9 @@ class Neighbours:
 
 
 def as_pairs(values: FloatArray) -> Pairs:
-    """Columns ``(c, n)`` two by two as complex numbers ``(ceil(c / 2), n)``.
+    """Combine columns ``(c, n)`` two by two into complex numbers ``(ceil(c / 2), n)``.
 
-    numpy gathers and adds both at once, in less time than one of them.
+    numpy gathers and adds a complex number in less time than a single float.
     """
     pairs = np.zeros((-(-len(values) // 2), values.shape[1]), np.complex64)
     pairs.real = values[0::2]
@@ -132,7 +148,7 @@ def as_pairs(values: FloatArray) -> Pairs:
 
 
 def from_pairs(pairs: Pairs, num_columns: int) -> FloatArray:
-    """What :func:`as_pairs` was given, of so many columns."""
+    """Undo :func:`as_pairs` of ``num_columns`` columns."""
     return np.stack([pairs.real, pairs.imag], axis=1).reshape(2 * len(pairs), -1)[:num_columns]
 
 
@@ -140,9 +156,9 @@ class Side(NamedTuple):
     r"""Products with one half of :math:`\hat{A} = D^{-1/2} A D^{-1/2}` (LightGCN, arXiv 2002.02126, Eq. 8).
 
     Attributes:
-        neighbours: Of ``(n, m)``.
-        scale: ``(n,)`` float32, the inverse roots of the rows' degrees.
-        other_scale: ``(m,)`` float32, those of the other side's.
+        neighbours: ``(n, m)``, the nonzero entries of this half.
+        scale: ``(n,)`` float32, inverse square roots of the rows' degrees.
+        other_scale: ``(m,)`` float32, inverse square roots of the columns' degrees.
     """
 
     neighbours: Neighbours
@@ -150,7 +166,15 @@ class Side(NamedTuple):
     other_scale: FloatArray
 
     def product(self, values: npt.NDArray[Any], plus: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
-        """The product with ``(c, m)``, float32 or complex64, plus ``(c, n)`` of the same dtype if given: ``(c, n)``."""
+        """Return the product with values of the columns.
+
+        Args:
+            values: ``(c, m)`` float32 or complex64.
+            plus: ``(c, n)`` of the same dtype, added to the product if given.
+
+        Returns:
+            ``(c, n)`` of the same dtype.
+        """
         out = self.neighbours.sum(values * self.other_scale)
         out *= self.scale
         if plus is not None:
@@ -158,15 +182,15 @@ class Side(NamedTuple):
         return out
 
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> Side:
-        """The product's values of some rows only, ``(b,)`` numbers."""
+        """Return the side of some rows only, ``(b,)`` row numbers."""
         return self._replace(neighbours=self.neighbours.take(rows), scale=self.scale[rows])
 
     def renumbered(self, columns: npt.NDArray[np.integer[Any]]) -> Side:
-        """The product with values of some columns only, ``(k,)`` sorted, which have all neighbours among them."""
+        """Return the side for values of some columns only: ``(k,)`` sorted, among which are all neighbours."""
         return self._replace(neighbours=self.neighbours.renumbered(columns), other_scale=self.other_scale[columns])
 
     def among(self, kept: npt.NDArray[np.bool_]) -> Side:
-        """The product with values that are zero but for those kept, ``(m,)``."""
+        """Return the side for values that are zero except where ``kept``, ``(m,)`` bool, is true."""
         return self._replace(neighbours=self.neighbours.among(kept))
 
 
@@ -174,7 +198,7 @@ class Graph:
     """The normalised graph of users and items.
 
     Args:
-        items: Items of each user.
+        items: The items that each user has interacted with, ``(num_users, num_items)``.
 
     Attributes:
         to_users: Products that take values of items to users.
@@ -187,7 +211,15 @@ class Graph:
         self.to_users, self.to_items = Side(items, user_scale, item_scale), Side(users, item_scale, user_scale)
 
     def product(self, users: FloatArray, items: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The product with vectors of users ``(c, num_users)`` and items ``(c, num_items)``: both sides of it."""
+        """Return the product with the vectors of users and items.
+
+        Args:
+            users: ``(c, num_users)`` float32.
+            items: ``(c, num_items)`` float32.
+
+        Returns:
+            The product's vectors of users and of items, in the same shapes.
+        """
         of_users, of_items = self.to_users.product(as_pairs(items)), self.to_items.product(as_pairs(users))
         return from_pairs(of_users, len(items)), from_pairs(of_items, len(users))
 
@@ -197,12 +229,15 @@ def _inverse_root(counts: npt.NDArray[Any]) -> FloatArray:
 
 
 def pack_pairs(name: str, counts: npt.NDArray[np.int64], index: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
-    """Arrays that pairs are stored as.
+    """Return the arrays that pairs are stored as.
 
     Args:
-        name: What their names begin with.
-        counts: ``(n,)`` pairs of each row.
+        name: Beginning of the arrays' names.
+        counts: ``(n,)`` number of pairs of each row.
         index: ``(sum of counts,)`` columns, row after row, sorted and unique within a row.
+
+    Returns:
+        The arrays by name, in the smallest unsigned dtypes that hold their values.
     """
     return {
         f"{name}.counts": counts.astype(smallest_dtype(int(counts.max(initial=0)))),
@@ -211,10 +246,16 @@ def pack_pairs(name: str, counts: npt.NDArray[np.int64], index: npt.NDArray[np.i
 
 
 def unpack_pairs(name: str, arrays: Mapping[str, npt.NDArray[Any]], num_rows: int, num_cols: int) -> Neighbours:
-    """The pairs that :func:`pack_pairs` stored.
+    """Return the pairs that :func:`pack_pairs` stored.
+
+    Args:
+        name: Beginning of the arrays' names.
+        arrays: All arrays by name.
+        num_rows: Number of rows that the pairs must have.
+        num_cols: Number of columns that the pairs must fit.
 
     Raises:
-        ValueError: If they are not sorted and unique pairs of so many rows and columns.
+        ValueError: If they are not sorted and unique pairs of ``num_rows`` rows and ``num_cols`` columns.
     """
     counts, index = arrays[f"{name}.counts"], arrays[f"{name}.items"]
     if len(counts) != num_rows or counts.sum(dtype=np.int64) != len(index) or index.max(initial=0) >= num_cols:

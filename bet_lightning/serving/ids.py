@@ -1,4 +1,4 @@
-"""The ids of a user's own files, as a packed table has them, and rows by id."""
+"""Raw ids, as in the files that a table was trained on, in the form that a packed table stores them in."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-UNKNOWN = -1  # row of an id that there is none of
+UNKNOWN = -1  # stands for the row of an id that is not in the vocabulary
 
 
 class RawIds:
-    """A sorted vocabulary of ids: whole numbers or texts.
+    """A sorted vocabulary of ids: integers or texts.
 
     Args:
-        ids: ``(n,)`` sorted and unique: integers, or bytes of UTF-8 padded with zeros.
+        ids: ``(n,)`` sorted and unique: integers, or bytes of UTF-8 padded with zeros. The row of an id is its index.
     """
 
     def __init__(self, ids: npt.NDArray[Any]) -> None:
@@ -30,16 +30,16 @@ class RawIds:
         return self.ids.dtype.kind == "S"
 
     def find(self, ids: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """Rows of ids.
+        """Find the rows of ids.
 
         Args:
-            ids: ``(b,)`` integers, or texts where the vocabulary has texts.
+            ids: ``(b,)`` integers, or texts if the vocabulary has texts.
 
         Returns:
             ``(b,)`` int64, -1 where there is no such id.
 
         Raises:
-            ValueError: If they are not of the vocabulary's kind.
+            ValueError: If the ids are not of the vocabulary's kind.
         """
         wanted = np.asarray(ids)
         if wanted.dtype.kind == "O":
@@ -55,7 +55,7 @@ class RawIds:
         return np.where(self.ids[rows] == wanted, rows, UNKNOWN)
 
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
-        """Ids of rows, in the rows' shape; where a row is -1, -1 or the empty text."""
+        """Return the ids of rows, in the rows' shape. Where a row is -1, the id is -1 or the empty text."""
         found = self.ids[rows]
         if self.is_text:
             found = np.strings.decode(found, "utf-8")
@@ -63,11 +63,14 @@ class RawIds:
 
 
 def pack_ids(name: str, ids: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-    """Arrays that a vocabulary is stored as; none where ids are the numbers of the rows.
+    """Return the arrays that a vocabulary is stored as.
 
     Args:
-        name: What their names begin with.
+        name: Beginning of the arrays' names.
         ids: ``(n,)`` int64 or object (str), sorted and unique.
+
+    Returns:
+        The arrays by name; none if every id is its row's number.
     """
     if ids.dtype.kind != "O":
         if np.array_equal(ids, np.arange(len(ids))):
@@ -82,13 +85,19 @@ def pack_ids(name: str, ids: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
 
 
 def unpack_ids(name: str, arrays: Mapping[str, npt.NDArray[Any]], count: int) -> RawIds:
-    """The vocabulary that :func:`pack_ids` stored.
+    """Return the vocabulary that :func:`pack_ids` stored.
+
+    Args:
+        name: Beginning of the arrays' names.
+        arrays: All arrays by name.
+        count: Number of ids that the vocabulary must have.
 
     Raises:
-        ValueError: If it has not ``count`` sorted and unique ids.
+        ValueError: If it does not hold ``count`` sorted and unique ids.
     """
     if f"{name}.lengths" in arrays:
-        lengths, letters = arrays[f"{name}.lengths"].astype(np.int64), arrays[f"{name}.letters"]
+        lengths = arrays[f"{name}.lengths"].astype(np.int64)
+        letters = arrays[f"{name}.letters"]
         if len(lengths) != count or lengths.sum() != len(letters) or letters.min(initial=1) == 0:
             raise ValueError(f"{name} do not fit together")
         width = max(1, int(lengths.max(initial=1)))
@@ -103,5 +112,5 @@ def unpack_ids(name: str, arrays: Mapping[str, npt.NDArray[Any]], count: int) ->
 
 
 def smallest_dtype(largest: int) -> type[np.unsignedinteger[Any]]:
-    """The smallest unsigned integer, of up to four bytes, that holds a number."""
+    """Return the smallest unsigned integer dtype, of at most four bytes, that holds a number."""
     return np.uint8 if largest < 1 << 8 else np.uint16 if largest < 1 << 16 else np.uint32

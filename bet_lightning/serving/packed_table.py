@@ -1,4 +1,4 @@
-"""The files of a packed table: a header, and tensors that are mapped into memory once they have been checked."""
+"""The files of a packed table: a header, and tensors that are checked and mapped into memory."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class PackedTable:
     """A packed table as it is on disk.
 
     Attributes:
-        header: What it is: plain values.
-        tensors: Its tensors by name, mapped into memory.
+        header: Description of the table, in plain JSON values.
+        tensors: Tensors by name, mapped into memory.
     """
 
     header: Mapping[str, Any]
@@ -46,7 +46,7 @@ class PackedTable:
         """Open a packed table and check all of it.
 
         Args:
-            path: Its folder.
+            path: Folder of the table.
 
         Raises:
             ValueError: If a file is missing, truncated, altered, of another version or over its budget.
@@ -56,7 +56,8 @@ class PackedTable:
             header = _read_header(folder / HEADER)
             if header["version"] != VERSION:
                 raise ValueError(f"version {header['version']!r}, this is a reader of version {VERSION}")
-            described, tensors = header["tensors"], folder / TENSORS
+            described = header["tensors"]
+            tensors = folder / TENSORS
             if tensors.stat().st_size != described["bytes"]:
                 raise ValueError(f"{TENSORS} has {tensors.stat().st_size} bytes, not {described['bytes']}: truncated?")
             with tensors.open("rb") as file:
@@ -68,7 +69,7 @@ class PackedTable:
 
     @property
     def dtype(self) -> Dtype:
-        """What values are stored as."""
+        """Dtype that the values are stored in."""
         dtype: Dtype = self.header["dtype"]
         return dtype
 
@@ -84,29 +85,33 @@ class PackedTable:
 
     @property
     def num_tables(self) -> int:
-        """Tables of the backbone."""
+        """Number of tables of the backbone."""
         return int(self.header["backbone"]["num_tables"])
 
     @property
     def sizes(self) -> npt.NDArray[np.int64]:
-        """``(num_users + num_items,)`` parameters of each row over all tables, users first."""
+        """``(num_users + num_items,)`` int64, parameters of each row summed over all tables, users first."""
         num_rows = self.num_users + self.num_items
         if "sizes" not in self.tensors:
             return np.full(num_rows, self.header["smallest_size"], np.int64)
         return self.tensors["sizes"].array.astype(np.int64) + int(self.header["smallest_size"])
 
     def table_sizes(self, table: int) -> npt.NDArray[np.int64]:
-        """``(num_users + num_items,)`` parameters of each row in one of the tables, which share them evenly."""
+        """Return the parameters of each row in one of the tables, ``(num_users + num_items,)`` int64.
+
+        The tables share a row's parameters evenly; those left over go to the first tables.
+        """
         return (self.sizes + self.num_tables - 1 - table) // self.num_tables
 
     @cached_property
     def orders(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """The users' and the items' rows in the order of the file, which all tables share."""
+        """Row numbers of users and of items in the order of the file, which all tables share."""
         return row_order(self.sizes[: self.num_users]), row_order(self.sizes[self.num_users :])
 
     def rows(self, table: int = 0) -> tuple[PackedRows, PackedRows]:
-        """The users' and the items' rows of one of the tables."""
-        sizes, values = self.table_sizes(table), self.arrays[f"values.{table}"]
+        """Return the rows of users and of items in one of the tables."""
+        sizes = self.table_sizes(table)
+        values = self.arrays[f"values.{table}"]
         scales = self.arrays.get(f"scales.{table}")
         middle = int(sizes[: self.num_users].sum())
         sides = (slice(self.num_users), slice(self.num_users, None)), (slice(middle), slice(middle, None))
@@ -117,14 +122,15 @@ class PackedTable:
         return users, items
 
     def dense(self, name: str, *shape: int) -> npt.NDArray[np.float32]:
-        """A dense weight of the backbone.
+        """Return a dense weight of the backbone.
 
         Args:
-            name: Its name in the backbone.
-            shape: What it must have, -1 for any.
+            name: Name of the weight in the backbone.
+            shape: Shape that it must have; -1 stands for any length.
 
         Raises:
-            ValueError: If there is none of this shape.
+            KeyError: If there is no weight of this name.
+            ValueError: If the weight has another shape.
         """
         weight: npt.NDArray[np.float32] = self.arrays[f"dense.{name}"]
         if len(weight.shape) != len(shape) or any(want not in (-1, got) for want, got in zip(shape, weight.shape)):  # noqa: B905
@@ -133,32 +139,53 @@ class PackedTable:
 
     @cached_property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """All tensors without their dtypes' names."""
+        """Arrays of all tensors by name."""
         return {name: stored.array for name, stored in self.tensors.items()}
 
     def pairs(self, name: str) -> Neighbours | None:
-        """Stored pairs of users and items, ``graph`` or ``history``, if there are any."""
+        """Return the stored pairs of users and items.
+
+        Args:
+            name: ``graph`` or ``history``.
+
+        Returns:
+            ``(num_users, num_items)`` neighbours, or None if the table has none of this name.
+
+        Raises:
+            ValueError: If they do not fit the table, or are not sorted.
+        """
         if f"{name}.items" not in self.tensors:
             return None
         return unpack_pairs(name, self.arrays, self.num_users, self.num_items)
 
     def ids(self) -> tuple[RawIds, RawIds]:
-        """The users' and the items' ids."""
+        """Return the ids of users and of items.
+
+        Raises:
+            ValueError: If they do not fit the table, or are not sorted.
+        """
         return (
             unpack_ids("user_ids", self.arrays, self.num_users),
             unpack_ids("item_ids", self.arrays, self.num_items),
         )
 
     def _check(self) -> None:
-        """Check that everything fits together and stays within the budget."""
+        """Check that everything fits together and stays within the budget.
+
+        Raises:
+            ValueError: If it does not. A header or a tensor that is missing raises other errors: see :func:`sound`.
+        """
         backbone, dataset = self.header["backbone"], self.header["dataset"]
         counts = [dataset["users"], dataset["items"], backbone["num_tables"], backbone["max_size"]]
-        cap, smallest = self.header["budget"]["params"], self.header["smallest_size"]
+        cap = self.header["budget"]["params"]
+        smallest = self.header["smallest_size"]
         if any(type(count) is not int for count in (*counts, cap, smallest)) or min(*counts, smallest + 1) < 1:
             raise ValueError("the header's counts are no counts")
         if self.dtype not in VALUE_BYTES or self.tensors.get("sizes", _NO_SIZES).dtype not in ("U8", "U16"):
             raise ValueError("values or sizes are of another dtype")
-        sizes, width, num_rows = self.sizes, counts[2] * counts[3], counts[0] + counts[1]
+        sizes = self.sizes
+        width = counts[2] * counts[3]
+        num_rows = counts[0] + counts[1]
         params = int(sizes.sum())
         if len(sizes) != num_rows or sizes.max() > width:
             raise ValueError(f"sizes are not {num_rows} of at most {width}")
@@ -191,10 +218,13 @@ class PackedTable:
 
 @contextmanager
 def sound(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong with the content of a table into one line that names it.
+    """Turn any error that the content of a table causes into one line that names the table.
+
+    Args:
+        path: Folder of the table.
 
     Raises:
-        ValueError: If anything does.
+        ValueError: If the block raises any of these errors.
     """
     try:
         yield
@@ -205,7 +235,7 @@ def sound(path: Path) -> Iterator[None]:
 
 
 def header_text(header: Mapping[str, Any]) -> str:
-    """A header as it is written: with a checksum of its own."""
+    """Return the text of a header as it is written to a file, with a checksum of its own."""
     signed = dict(header) | {"sha256": hashlib.sha256(_canonical(header).encode()).hexdigest()}
     return _canonical(signed)
 
@@ -225,7 +255,7 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 
 def finite(value: Any) -> Any:
-    """Plain values in which numbers that are none, which JSON has no form for, are None."""
+    """Replace NaN and infinite numbers in plain values by None, because JSON has no form for them."""
     if isinstance(value, Mapping):
         return {key: finite(each) for key, each in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -15,13 +15,13 @@ _ALL = slice(None)
 
 
 class Reach(NamedTuple):
-    """What users' final vectors need of the last two layers.
+    """The part of the graph that the last two layers need for the final vectors of some users.
 
     Attributes:
-        users: ``(b,)`` row numbers, or all.
-        items: ``(n,)`` items next to them, or all.
-        to_users: Takes values of these items to the users.
-        to_items: Takes values of all users to these items.
+        users: ``(b,)`` row numbers of the users, or a slice of all.
+        items: ``(n,)`` row numbers of the items that they have interacted with, or a slice of all.
+        to_users: Products that take values of these items to these users.
+        to_items: Products that take values of all users to these items.
     """
 
     users: Rows | slice
@@ -31,19 +31,20 @@ class Reach(NamedTuple):
 
 
 class Propagation:
-    r"""Means of a table's layers, :math:`\frac{1}{L+1} \sum_l \hat{A}^l E` (LightGCN, arXiv 2002.02126, Eq. 7 and 8).
+    r"""Means over layers, :math:`\frac{1}{L+1} \sum_{l=0}^{L} \hat{A}^l E` (LightGCN, arXiv 2002.02126, Eq. 7 and 8).
 
-    They are made by Horner's rule, a layer each: :math:`V \leftarrow E + \hat{A} V`. The first has only rows with
-    parameters to look at, the last two only what the users reach whose final vectors are asked for.
+    They are computed by Horner's rule, one product per layer: :math:`V \leftarrow E + \hat{A} V`. The first product
+    reads only rows that can have parameters in its columns. The last two compute only what the final vectors of the
+    chosen users need.
 
     Args:
-        table: The table.
-        graph: Its training interactions.
+        table: The table :math:`E`.
+        graph: The graph of its training interactions.
 
     Attributes:
         num_users: Number of users.
         num_items: Number of items.
-        width: Columns of final vectors.
+        width: Number of columns of final vectors.
     """
 
     def __init__(self, table: PackedTable, graph: Graph) -> None:
@@ -55,11 +56,11 @@ class Propagation:
         self.width = max(1, self._users.width, self._items.width)
 
     def blocks(self, num_columns: int) -> list[slice]:
-        """All columns, so many at a time."""
+        """Return slices that cover all columns, each of at most ``num_columns``."""
         return [slice(start, min(start + num_columns, self.width)) for start in range(0, self.width, num_columns)]
 
     def reach(self, users: Rows | None = None) -> Reach:
-        """What some users need, or all."""
+        """Return what the final vectors of some users need: ``(b,)`` row numbers, or None for all users."""
         to_users, to_items = self._sides
         if users is None:
             return Reach(_ALL, _ALL, to_users, to_items)
@@ -70,14 +71,14 @@ class Propagation:
         return Reach(users, items, to_users.renumbered(items), to_items.take(items))
 
     def final(self, columns: slice, reach: Reach) -> tuple[FloatArray, FloatArray]:
-        """Some columns of final vectors.
+        """Compute some columns of final vectors.
 
         Args:
-            columns: Which.
-            reach: Of the users to make them for.
+            columns: The columns.
+            reach: What :meth:`reach` returned for the users to compute them for.
 
         Returns:
-            Those of these users ``(c, b)`` and of all items ``(c, num_items)``.
+            Vectors of these users ``(c, b)`` and of all items ``(c, num_items)``, float32.
         """
         start, stop = columns.start, columns.stop
         own_users, own_items = (as_pairs(rows.columns(start, stop)) for rows in (self._users, self._items))
@@ -97,13 +98,13 @@ class Propagation:
         return from_pairs(chosen * factor, stop - start), from_pairs(items * factor, stop - start)
 
     def _first_sides(self, start: int) -> tuple[Side, Side]:
-        """What the first product with columns from ``start`` on is to look at."""
+        """Return both sides for the first product with columns from ``start`` on."""
         to_users = self._from_larger[0] if start >= self._items.smallest else self._sides[0]
         to_items = self._from_larger[1] if start >= self._users.smallest else self._sides[1]
         return to_users, to_items
 
 
 def _larger_only(side: Side, rows: PackedRows) -> Side:
-    """A product with what only rows above the smallest size have, if that spares half of it; else the side itself."""
+    """Return the side for values of rows above the smallest size, if that halves its edges; else the side itself."""
     larger = side.among(rows.are_larger())
     return larger if 2 * len(larger.neighbours.index) <= len(side.neighbours.index) else side

@@ -19,17 +19,18 @@ from bet_lightning.serving.scorers import ItemScale, MFScorer, NeuMFScorer, Scor
 from bet_lightning.serving.topk import top_k
 from bet_lightning.serving.vector_scorers import ColumnScorer, VectorScorer, kept_vectors, ngcf_vectors
 
-USERS = 24  # scored at a time
-COLUMNS = 2  # of LightGCN's final vectors at a time: numpy adds two floats as one complex number
+USERS = 24  # scored at once
+COLUMNS = 2  # of LightGCN's final vectors computed at once: numpy adds two floats as one complex number
 
 
 class Recommendations(NamedTuple):
     """Top-k lists, best first.
 
     Attributes:
-        ids: ``(b, k)`` raw item ids; -1 or the empty text where there is no item left.
-        scores: ``(b, k)`` float32; -inf where there is no item left.
-        known: ``(b,)`` bool, whether the user is in the table; others are given what is popular, and how popular.
+        ids: ``(b, k)`` raw item ids. -1 or the empty text where no item is left.
+        scores: ``(b, k)`` float32. -inf where no item is left.
+        known: ``(b,)`` bool, whether the user is in the table. Others get the most popular items, and as scores the
+            numbers of these items' training interactions.
     """
 
     ids: npt.NDArray[Any]
@@ -38,20 +39,25 @@ class Recommendations(NamedTuple):
 
 
 class PackedRecommender:
-    """Recommends from a packed table with numpy alone.
+    """A recommender from a packed table, in numpy alone.
 
-    MF and NeuMF score from the packed rows. LightGCN propagates a block of columns at a time; NGCF mixes columns and so
-    holds its final vectors.
+    MF and NeuMF score from the packed rows. LightGCN propagates a block of columns at a time. NGCF mixes columns, so it
+    holds all of its final vectors.
 
     Args:
         table: The table.
-        block_columns: Columns that LightGCN propagates at a time, anew for every block of users; None keeps all final
-            vectors instead, which is faster and as large as a dense table.
-        users_at_once: Users scored at a time: their scores of all items are held. LightGCN propagates anew for each
-            such block unless it keeps all, and is the faster the larger it is.
-        num_threads: Blocks of users ranked at a time, but for LightGCN's by blocks of columns, which take turns.
-            Products are small: the threads of numpy's own would rather wait for each other
-            (``OPENBLAS_NUM_THREADS=1`` has one).
+        block_columns: Columns that LightGCN propagates at once. It does so again for every block of users. None keeps
+            all final vectors instead, which is faster but takes as much memory as a dense table.
+        users_at_once: Users scored at once, in a block. Their scores of all items are held in memory. Larger blocks
+            make LightGCN faster, unless it keeps all final vectors.
+        num_threads: Blocks of users ranked at once. LightGCN ranks one at a time unless it keeps all final vectors.
+            The products are too small for numpy's own threads, which mostly wait for each other;
+            ``OPENBLAS_NUM_THREADS=1`` turns them off.
+
+    Attributes:
+        table: The table.
+        user_ids: Raw ids of the users.
+        item_ids: Raw ids of the items.
 
     Raises:
         ValueError: If an argument is out of range, or there is no way to score with the table's backbone.
@@ -61,7 +67,9 @@ class PackedRecommender:
         self, table: PackedTable, block_columns: int | None = COLUMNS, users_at_once: int = USERS, num_threads: int = 1
     ) -> None:
         _check_options(block_columns, users_at_once, num_threads)
-        self.table, self.users_at_once, self.num_threads = table, users_at_once, num_threads
+        self.table = table
+        self.users_at_once = users_at_once
+        self.num_threads = num_threads
         self.user_ids, self.item_ids = table.ids()
         edges = table.pairs("graph")
         self._seen = [pairs for pairs in (edges, table.pairs("history")) if pairs is not None]
@@ -78,7 +86,13 @@ class PackedRecommender:
     def load(
         cls, path: str | Path, block_columns: int | None = COLUMNS, users_at_once: int = USERS, num_threads: int = 1
     ) -> PackedRecommender:
-        """Open a packed table: see the class's arguments.
+        """Open a packed table.
+
+        Args:
+            path: Folder of the table.
+            block_columns: See :class:`PackedRecommender`.
+            users_at_once: See :class:`PackedRecommender`.
+            num_threads: See :class:`PackedRecommender`.
 
         Raises:
             ValueError: If it is not a sound packed table, or an argument is out of range.
@@ -91,16 +105,16 @@ class PackedRecommender:
     def recommend(
         self, user_ids: Sequence[Any] | npt.NDArray[Any], k: int = 20, exclude_seen: bool = True
     ) -> Recommendations:
-        """The k best items of each user.
+        """Return the k best items of each user.
 
         Args:
             user_ids: ``(b,)`` raw ids.
             k: Length of the lists.
-            exclude_seen: Leave out what users are known to have interacted with.
+            exclude_seen: Leave out the items that a user is known to have interacted with.
 
         Raises:
-            ValueError: If ids are of another kind than the table's, ``k`` is out of range, or the table was exported
-                without what users have seen.
+            ValueError: If the ids are of another kind than the table's, ``k`` is out of range, or ``exclude_seen`` is
+                set and the table was exported without the interactions.
         """
         rows = self.user_ids.find(user_ids)
         if not 1 <= k <= len(self.item_ids):
@@ -110,18 +124,18 @@ class PackedRecommender:
         items = np.full((len(rows), k), UNKNOWN, np.int64)
         scores = np.full((len(rows), k), -np.inf, np.float32)
         known = rows != UNKNOWN
-        places = np.flatnonzero(known)
+        positions = np.flatnonzero(known)
         num_threads = 1 if self._scorer.one_thread else self.num_threads
 
         def rank(start: int) -> None:
-            """Rank every so many blocks of users, in the same memory."""
-            buffer = self._buffer(len(places))
-            for first in range(start, len(places), self.users_at_once * num_threads):
-                block = places[first : first + self.users_at_once]
+            """Rank every ``num_threads``-th block of users, all in the same memory."""
+            buffer = self._buffer(len(positions))
+            for first in range(start, len(positions), self.users_at_once * num_threads):
+                block = positions[first : first + self.users_at_once]
                 items[block], scores[block] = self._rank(rows[block], k, exclude_seen, buffer[: len(block)])
 
-        starts = range(0, min(len(places), self.users_at_once * num_threads), self.users_at_once)
-        if num_threads == 1:  # another thread would have memory of its own
+        starts = range(0, min(len(positions), self.users_at_once * num_threads), self.users_at_once)
+        if num_threads == 1:  # without a pool, whose thread would allocate memory of its own
             rank(0)
         else:
             with ThreadPoolExecutor(num_threads) as pool:
@@ -132,10 +146,10 @@ class PackedRecommender:
         return Recommendations(self.item_ids.take(items), scores, known)
 
     def score(self, users: npt.NDArray[np.int64]) -> FloatArray:
-        """Scores of all items.
+        """Return the scores of all items.
 
         Args:
-            users: ``(b,)`` rows of users, not ids.
+            users: ``(b,)`` row numbers of users, not their ids.
 
         Returns:
             ``(b, num_items)`` float32, items in the order of the ids.
@@ -145,7 +159,7 @@ class PackedRecommender:
         return scores[:, self._scorer.item_place]
 
     def _buffer(self, num_users: int, at_most: int | None = None) -> FloatArray:
-        """Room for the scores of a block of users."""
+        """Allocate the scores of ``num_users`` users, or of ``at_most`` (by default ``users_at_once``) if that is fewer."""
         return np.empty((min(num_users, at_most or self.users_at_once), self.table.num_items), np.float32)
 
     def _rank(
@@ -155,8 +169,8 @@ class PackedRecommender:
         if exclude_seen:
             for positions, seen in self._seen_by(users):
                 scores[positions, self._scorer.item_place[seen]] = -np.inf
-        places, best = top_k(scores, k)
-        return np.where(best == -np.inf, UNKNOWN, self._scorer.item_order[places]), best
+        columns, best = top_k(scores, k)
+        return np.where(best == -np.inf, UNKNOWN, self._scorer.item_order[columns]), best
 
     def _seen_by(self, users: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
         for pairs in self._seen:
@@ -176,8 +190,9 @@ def _scorer(
     graph: Graph | None,
     block_columns: int | None,
 ) -> Scorer:
-    """The scorer of a table's backbone."""
-    name, scale = table.header["backbone"]["name"], ItemScale(table, popularity)
+    """Return the scorer of a table's backbone, or raise ValueError if there is none."""
+    name = table.header["backbone"]["name"]
+    scale = ItemScale(table, popularity)
     if name == "MF":
         return MFScorer(table, scale)
     if name == "NeuMF":

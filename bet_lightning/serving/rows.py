@@ -1,4 +1,7 @@
-"""Rows of a packed table: no padding and no offsets, rows of one size side by side."""
+"""Rows of a packed table, stored without padding or offsets: rows of one size are adjacent.
+
+A row's position in the order of the file is called its place.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,23 @@ import numpy.typing as npt
 from bet_lightning.budget import Dtype
 
 FloatArray = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]  # numbers of rows
+Rows = npt.NDArray[np.int64]  # row numbers
 
 
 def row_order(sizes: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int32]:
-    """Rows in the order in which a file has them: by size, largest first, then as they are.
+    """Return the rows in the order of the file: by size, largest first, then by row number.
 
     Args:
         sizes: ``(n,)`` parameters of each row.
 
     Returns:
-        ``(n,)`` int32.
+        ``(n,)`` int32, the row at each place.
     """
     return np.argsort(-sizes.astype(np.int32), kind="stable").astype(np.int32)
 
 
 def to_float(values: npt.NDArray[Any], dtype: Dtype) -> FloatArray:
-    """Stored values as float32; those of int8 still lack their rows' scales."""
+    """Convert stored values to float32. Those of int8 must still be multiplied by their rows' scales."""
     if dtype == "bf16":
         return (values.astype(np.uint32) << 16).view(np.float32)
     return np.asarray(values, np.float32)
@@ -38,8 +41,8 @@ class RowGroup(NamedTuple):
     """All rows of one size.
 
     Attributes:
-        places: Where they are among the rows in the order of the file.
-        values: ``(rows, size)`` float32; of a table of float32 a view of the file.
+        places: The rows' places.
+        values: ``(rows, size)`` float32. A view of the file if the table is stored in float32.
     """
 
     places: slice
@@ -47,20 +50,20 @@ class RowGroup(NamedTuple):
 
 
 class PackedRows:
-    r"""Rows of different sizes, those of one size being a matrix of their own.
+    """Rows of different sizes; the rows of one size form a matrix.
 
-    Rows are sorted by size, largest first, so that the first columns of a table are a prefix of the rows: what a
-    product with it costs is the sum of the sizes.
+    Rows are sorted by size, largest first. So the rows that have a given column are a prefix, and the cost of a product
+    is proportional to the sum of the sizes.
 
     Args:
-        values: ``(sum of sizes,)`` the rows one after another in that order.
-        sizes: ``(n,)`` parameters of each row.
-        order: ``(n,)`` int32, the rows in the order of the file, in which sizes do not grow.
-        dtype: What values are stored as; those of bf16 are their bits as uint16.
-        scales: ``(n,)`` float16, in the order of the file, what the values of int8 are to be multiplied by.
+        values: ``(sum of sizes,)`` the rows one after another, in the order of the file.
+        sizes: ``(n,)`` parameters of each row, by row number.
+        order: ``(n,)`` int32, the row at each place, sorted by descending size.
+        dtype: Dtype that the values are stored in. Values of bf16 are given as their bits, in uint16.
+        scales: ``(n,)`` float16, what the int8 values of each row are to be multiplied by, in the order of the file.
 
     Attributes:
-        order: As given.
+        order: ``(n,)`` int32, the row at each place.
         width: The largest size.
         smallest: The smallest size.
     """
@@ -74,7 +77,9 @@ class PackedRows:
         scales: npt.NDArray[np.float16] | None = None,
     ) -> None:
         self.order = order
-        self._values, self._dtype, self._scales = values, dtype, scales
+        self._values = values
+        self._dtype = dtype
+        self._scales = scales
         distinct, counts = np.unique(sizes, return_counts=True)
         self._sizes, self._counts = distinct[::-1].astype(np.int64), counts[::-1].astype(np.int64)
         self._first_place = np.concatenate([[0], np.cumsum(self._counts)])
@@ -86,26 +91,26 @@ class PackedRows:
 
     @cached_property
     def place(self) -> npt.NDArray[np.int32]:
-        """``(n,)`` the place of each row."""
+        """``(n,)`` int32, the place of each row: its position in the order of the file."""
         place = np.empty_like(self.order)
         place[self.order] = np.arange(len(self), dtype=np.int32)
         return place
 
     def are_larger(self) -> npt.NDArray[np.bool_]:
-        """``(n,)`` whether rows are larger than the smallest."""
+        """Return which rows are larger than the smallest size, ``(n,)`` bool."""
         larger = np.zeros(len(self), np.bool_)
         larger[self.order[: self._first_place[-2]]] = True
         return larger
 
     def groups(self) -> Iterator[RowGroup]:
-        """Rows by size, largest first, without those of size 0."""
+        """Yield the rows by size, largest first, without those of size 0."""
         for index, size in enumerate(self._sizes):
             if size:
                 places = slice(int(self._first_place[index]), int(self._first_place[index + 1]))
                 yield RowGroup(places, self._read(places, index))
 
     def gather(self, rows: npt.NDArray[np.integer[Any]]) -> FloatArray:
-        """Some rows, padded with zeros.
+        """Return some rows, padded with zeros.
 
         Args:
             rows: ``(b,)`` row numbers.
@@ -124,19 +129,19 @@ class PackedRows:
         return out if self._scales is None else out * self._scales[places, None].astype(np.float32)
 
     def columns(self, start: int, stop: int) -> FloatArray:
-        """Some columns of all rows, in the order of the rows, padded with zeros.
+        """Return some columns of all rows, by row number, padded with zeros.
 
         Args:
-            start: First column.
-            stop: The column behind the last.
+            start: The first column.
+            stop: One more than the last column.
 
         Returns:
-            ``(stop - start, n)`` float32: every column is in one piece.
+            ``(stop - start, n)`` float32. Each column is contiguous in memory.
         """
         out = np.zeros((stop - start, len(self)), np.float32)
         for places, values in self.groups():
             block = values[:, start:stop]
-            if not block.shape[1]:  # all that follow are smaller
+            if not block.shape[1]:  # the groups that follow are smaller
                 break
             out[: block.shape[1], self.order[places]] = block.T
         return out

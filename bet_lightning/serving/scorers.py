@@ -13,17 +13,17 @@ from bet_lightning.serving.packed_table import PackedTable
 from bet_lightning.serving.rows import FloatArray, Rows
 
 _TINY = float(np.finfo(np.float32).tiny)
-_ITEMS_A_TOWER = 1024  # items a block of NeuMF's hidden units, times users
-_USERS_A_TOWER = 4
+_ITEMS_A_TOWER = 1024  # items in a block of NeuMF's hidden units
+_USERS_A_TOWER = 4  # users in such a block
 
 
 class Scorer(ABC):
-    """Scores items in an order of its own.
+    """A scorer of items, in an order of its own.
 
     Attributes:
-        item_order: ``(num_items,)`` the item at each place.
-        item_place: ``(num_items,)`` the place of each item.
-        one_thread: Whether blocks of users are to be scored in turn, as memory counts more than threads.
+        item_order: ``(num_items,)`` int32, the item at each position of that order.
+        item_place: ``(num_items,)`` int32, the position of each item in that order.
+        one_thread: Whether to score one block of users at a time, because memory matters more than speed.
     """
 
     one_thread = False
@@ -37,17 +37,17 @@ class Scorer(ABC):
 
         Args:
             users: ``(b,)`` row numbers.
-            out: ``(b, num_items)`` float32, overwritten: scores in the order of ``item_order``. To be used again: fresh
-                memory would cost more than what is written into it.
+            out: ``(b, num_items)`` float32, overwritten by the scores in the order of ``item_order``. Callers use it
+                again for other users, because to allocate memory takes longer than to write the scores.
         """
 
 
 class ItemScale:
-    r"""What a sampled softmax multiplies items' scores by: :math:`\|z_i\|^{p - 1} f_i^q`.
+    r"""The factors :math:`\|z_i\|^{p - 1} f_i^q` that items' scores are multiplied by after sampled softmax.
 
     Args:
-        table: Its header has the powers, or no softmax.
-        popularity: ``(num_items,)`` training interactions of each item.
+        table: A table, whose header has the powers p and q, or None for another loss.
+        popularity: ``(num_items,)`` training interactions :math:`f_i` of each item.
     """
 
     def __init__(self, table: PackedTable, popularity: npt.NDArray[np.integer[Any]]) -> None:
@@ -55,7 +55,14 @@ class ItemScale:
         self._popularity = np.maximum(popularity, 1).astype(np.float32)
 
     def of(self, squared_norms: FloatArray) -> FloatArray | None:
-        """``(num_items,)`` factors of all items, from the squared norms of their vectors; None if all are one."""
+        """Return the factors of all items.
+
+        Args:
+            squared_norms: ``(num_items,)`` squared norms of the items' final vectors.
+
+        Returns:
+            ``(num_items,)`` float32, or None if all factors are one.
+        """
         if self._powers is None:
             return None
         norms = np.maximum(np.sqrt(squared_norms), np.float32(_TINY))
@@ -64,16 +71,20 @@ class ItemScale:
         return factors
 
     def of_blocks(self, blocks: Iterable[FloatArray]) -> FloatArray | None:
-        """The same from all columns of the vectors, some ``(c, num_items)`` at a time; looked at only if needed."""
+        """Return the factors of all items, as :meth:`of` does.
+
+        Args:
+            blocks: Columns of the items' final vectors, ``(c, num_items)`` each. Consumed only if there are factors.
+        """
         if self._powers is None:
             return None
         return self.of(sum(np.einsum("ij,ij->j", block, block) for block in blocks))
 
 
 class MFScorer(Scorer):
-    """Matrix factorisation: a product a group of items of one size, as wide as they are.
+    """Matrix factorisation: one product per group of items of one size, as wide as that size.
 
-    Items' values are views of the file where it has what they are multiplied with, else held as float32.
+    Items' values are views of a float32 file if no factors apply, and copies in float32 otherwise.
     """
 
     def __init__(self, table: PackedTable, scale: ItemScale) -> None:
@@ -91,30 +102,33 @@ class MFScorer(Scorer):
 
     def scores(self, users: Rows, out: FloatArray) -> None:
         """Score all items for some users: see :meth:`Scorer.scores`."""
-        vectors, done = self._users.gather(users), 0
+        vectors = self._users.gather(users)
+        done = 0
         for places, values in self._groups:
-            multiply = np.multiply if len(values) == 1 else np.matmul  # which is slow for one column
+            multiply = np.multiply if len(values) == 1 else np.matmul  # matmul is slow for one column
             multiply(vectors[:, : len(values)], values, out=out[:, places])
             done = places.stop
         out[:, done:] = 0
 
 
 class NeuMFScorer(Scorer):
-    """NeuMF: items' hidden units are made anew for a block of users at a time, from their packed rows."""
+    """NeuMF (arXiv 1708.05031): items' hidden units are computed again, from packed rows, for every block of users."""
 
     def __init__(self, table: PackedTable) -> None:
         self._users, self._items = zip(table.rows(0), table.rows(1), strict=True)
         self.item_order, self.item_place = self._items[0].order, self._items[0].place
         if not np.array_equal(self._items[1].order, self.item_order):
             raise ValueError("the two tables have their rows in different orders")
-        size, depth = int(table.header["backbone"]["max_size"]), 0
+        size = int(table.header["backbone"]["max_size"])
         self._size = size
         self._tower = []
         width = 2 * size
+        depth = 0
         while f"dense.tower.{depth}.weight" in table.tensors:
             weight = table.dense(f"tower.{depth}.weight", -1, width)
             self._tower.append((weight, table.dense(f"tower.{depth}.bias", len(weight))))
-            width, depth = len(weight), depth + 1
+            width = len(weight)
+            depth += 1
         if not depth:
             raise ValueError("there is no tower")
         output = table.dense("output.weight", 1, size + width)[0]
@@ -138,10 +152,17 @@ class NeuMFScorer(Scorer):
                 item_half = values[start : start + _ITEMS_A_TOWER] @ item_weight.T
                 self._add_tower(out[:, places.start + start :][:, : len(item_half)], user_half, item_half)
             done = places.stop
-        if done < out.shape[1]:  # rows that have nothing in the second table
+        if done < out.shape[1]:  # items of size 0 in the second table
             self._add_tower(out[:, done:], user_half, np.zeros((1, len(weight)), np.float32))
 
     def _add_tower(self, out: FloatArray, user_half: FloatArray, item_half: FloatArray) -> None:
+        """Add the tower's part of the scores.
+
+        Args:
+            out: ``(b, n)`` scores.
+            user_half: ``(b, h)`` what the users contribute to the first hidden layer.
+            item_half: ``(n, h)`` what the items contribute, or ``(1, h)`` if it is the same for all.
+        """
         for start in range(0, len(out), _USERS_A_TOWER):
             hidden = np.maximum(user_half[start : start + _USERS_A_TOWER, None] + item_half, 0)
             for weight, bias in self._tower[1:]:

@@ -1,4 +1,7 @@
-"""Safetensors files as memory-mapped numpy arrays: the library would copy them, and numpy has no bfloat16."""
+"""Safetensors files as memory-mapped numpy arrays.
+
+The safetensors library would copy the tensors, and numpy has no bfloat16.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ class Stored(NamedTuple):
     """One tensor of a file.
 
     Attributes:
-        dtype: Its name in the file, as ``F32``.
-        array: Read-only, mapped into memory; the bits of BF16 as uint16.
+        dtype: Name of its dtype in the file, such as ``F32``.
+        array: Its values, read-only and mapped into memory. BF16 is given as its bits, in uint16.
     """
 
     dtype: str
@@ -40,8 +43,8 @@ def map_tensors(path: Path) -> dict[str, Stored]:
         Tensors by name.
 
     Raises:
-        OSError: If it cannot be read.
-        ValueError: If it is not such a file, or its tensors do not fill it without gaps.
+        OSError: If the file cannot be read.
+        ValueError: If it is not a safetensors file, or its tensors do not fill it without gaps.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -52,11 +55,14 @@ def map_tensors(path: Path) -> dict[str, Stored]:
     if not isinstance(header, dict):
         raise ValueError("not a safetensors file")
     header.pop("__metadata__", None)
-    # as a plain array: slices of a memmap take several times as long
+    # As a plain array, because slices of a memmap take several times as long.
     content = np.asarray(np.memmap(path, np.uint8, mode="r", offset=8 + length, shape=(size - 8 - length,)))
-    end, found = 0, {}
+    end = 0
+    found = {}
     for name, entry in sorted(header.items(), key=lambda item: _offsets(item[1])):
-        dtype, shape, (first, last) = entry.get("dtype"), _shape(entry), _offsets(entry)
+        dtype = entry.get("dtype")
+        shape = _shape(entry)
+        first, last = _offsets(entry)
         if dtype not in _DTYPES:
             raise ValueError(f"tensor {name!r} has the dtype {dtype!r}, which is none of a table's")
         if first != end or last - first != math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize or last > len(content):

@@ -7,21 +7,21 @@ import numpy.typing as npt
 
 from bet_lightning.serving.rows import FloatArray
 
-_BLOCK = 64  # columns of which only the largest counts at first
+_BLOCK = 64  # columns in a block, of which at first only the largest score is compared
 
 
 def top_k(scores: FloatArray, k: int) -> tuple[npt.NDArray[np.int64], FloatArray]:
-    """The k best columns of each row, best first; of equal ones the first column first.
+    """Return the k best columns of each row, best first; equal scores are in the order of their columns.
 
-    The k-th largest of the largest scores of blocks of columns is a bound that k scores reach: one pass over the scores
-    leaves only the blocks that reach it to be looked into.
+    Columns are taken in blocks, and the largest score of each block is found in one pass. At least k scores reach the
+    k-th largest of these, so only blocks that reach it are searched.
 
     Args:
         scores: ``(b, n)``.
         k: From 1 to n.
 
     Returns:
-        Columns ``(b, k)`` and scores ``(b, k)``.
+        Columns ``(b, k)`` int64 and scores ``(b, k)``.
     """
     num_rows, num_cols = scores.shape
     num_blocks = num_cols // _BLOCK if num_cols // _BLOCK >= k else 0
@@ -33,9 +33,9 @@ def top_k(scores: FloatArray, k: int) -> tuple[npt.NDArray[np.int64], FloatArray
     columns += num_blocks * _BLOCK
     if num_blocks:
         reaching, block = np.nonzero(largest >= bound)
-        found, places = np.nonzero(blocks[reaching, :, block] >= bound[reaching])
+        found, offset = np.nonzero(blocks[reaching, :, block] >= bound[reaching])
         rows = np.concatenate([rows, reaching[found]])
-        columns = np.concatenate([columns, places * num_blocks + block[found]])
+        columns = np.concatenate([columns, offset * num_blocks + block[found]])
     values = scores[rows, columns]
     order = np.lexsort((columns, -values, rows))
     firsts = np.searchsorted(rows[order], np.arange(num_rows))

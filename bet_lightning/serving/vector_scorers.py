@@ -12,15 +12,15 @@ from bet_lightning.serving.propagation import Propagation
 from bet_lightning.serving.rows import FloatArray, Rows
 from bet_lightning.serving.scorers import ItemScale, Scorer
 
-_USERS_A_PRODUCT = 2  # what a product takes beside the scores that it is added to
+_USERS_A_PRODUCT = 2  # few, because a product needs memory besides the scores that it is added to
 
 
 class VectorScorer(Scorer):
-    """Scores with final vectors that are all held.
+    """A scorer with final vectors that are all held in memory.
 
     Args:
-        blocks: Those of users ``(c, num_users)`` and items ``(c, num_items)``, some columns each.
-        scale: What scores are multiplied by.
+        blocks: Final vectors of users ``(c, num_users)`` and of items ``(c, num_items)``, some columns in each block.
+        scale: Factors that scores are multiplied by.
     """
 
     def __init__(self, blocks: Sequence[tuple[FloatArray, FloatArray]], scale: ItemScale) -> None:
@@ -40,15 +40,15 @@ class VectorScorer(Scorer):
 
 
 class ColumnScorer(Scorer):
-    """Scores with some columns of LightGCN's final vectors at a time, made anew for each block of users.
+    """A scorer that computes some columns of LightGCN's final vectors at a time, again for each block of users.
 
     Args:
-        propagation: Makes final vectors.
-        scale: What scores are multiplied by.
-        block_columns: Columns of a block.
+        propagation: Computes final vectors.
+        scale: Factors that scores are multiplied by.
+        block_columns: Columns that are computed at once.
     """
 
-    one_thread = True  # two were measured to be a tenth faster, and need the memory of two
+    one_thread = True  # two were measured to be only a tenth faster, with twice the memory
 
     def __init__(self, propagation: Propagation, scale: ItemScale, block_columns: int) -> None:
         self._propagation = propagation
@@ -68,7 +68,15 @@ class ColumnScorer(Scorer):
 
 
 def kept_vectors(propagation: Propagation, block_columns: int) -> tuple[FloatArray, FloatArray]:
-    """All of LightGCN's final vectors, made some columns at a time: ``(d, num_users)`` and ``(d, num_items)``."""
+    """Return all of LightGCN's final vectors.
+
+    Args:
+        propagation: Computes final vectors.
+        block_columns: Columns that are computed at once.
+
+    Returns:
+        Vectors of users ``(d, num_users)`` and of items ``(d, num_items)``, float32.
+    """
     everyone = propagation.reach()
     users, items = (
         np.empty((propagation.width, count), np.float32) for count in (propagation.num_users, propagation.num_items)
@@ -79,7 +87,17 @@ def kept_vectors(propagation: Propagation, block_columns: int) -> tuple[FloatArr
 
 
 def ngcf_vectors(table: PackedTable, graph: Graph) -> list[tuple[FloatArray, FloatArray]]:
-    """NGCF's final vectors, a block a layer: its layers mix columns, so that all are made at once."""
+    """Return NGCF's final vectors (arXiv 1905.08108), one block of columns per layer.
+
+    Layers mix columns, so all columns of a layer are computed at once.
+
+    Args:
+        table: A packed table of NGCF.
+        graph: The graph of its training interactions.
+
+    Returns:
+        Vectors of users ``(c, num_users)`` and of items ``(c, num_items)`` for each layer, the table itself first.
+    """
     size = int(table.header["backbone"]["max_size"])
     slope = np.float32(table.header["backbone"]["negative_slope"])
     users, items = (rows.columns(0, size) for rows in table.rows())
