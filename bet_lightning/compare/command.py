@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bet_lightning.compare.cells import Cell, Comparison
+from bet_lightning.compare.plots import plot_tradeoff
 from bet_lightning.compare.rows import Row, is_done, read_rows, rows_of, without_cell, write_rows
 from bet_lightning.runs.folder import read_record
 
@@ -61,6 +62,9 @@ def compare(args: Sequence[str], command: Command) -> int:
         rows = [*without_cell(cell, read_rows(table)), *found]
         write_rows(table, rows)
     Console().print(summary_table(comparison, rows))
+    picture = options.file.with_suffix(".png")
+    if plot_tradeoff(rows, picture):
+        log.info("results: %s, %s", table, picture)
     if failed:
         log.error("failed: %s", ", ".join(failed))
     return 1 if failed else 0

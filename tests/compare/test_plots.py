@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+
+from bet_lightning.compare.plots import curves, full_quality, plot_tradeoff
+from bet_lightning.compare.rows import Row, read_rows
+
+
+def row(method: str, result: str, params: int, ndcg: str, start: str = "") -> Row:
+    values = {"data": "small", "backbone": "MF", "method": method, "result": result, "start": start}
+    return {**values, "params": str(params), "ndcg@20": ndcg}
+
+
+ROWS = [
+    row("spectral", "full", 1000, "0.3"),
+    row("spectral", "bet", 100, "0.2", "fresh"),
+    row("spectral", "bet", 100, "0.25", "warm"),
+    row("spectral", "bet", 200, "0.28", "warm"),
+    row("spectral", "uniform", 100, "0.1"),
+    row("uniform", "uniform", 200, "0.15"),
+    row("paper", "bet", 100, ""),
+]
+
+
+def test_a_point_is_the_best_of_a_method_at_a_budget() -> None:
+    assert curves(ROWS) == {"spectral": {0.1: 0.25, 0.2: 0.28}, "uniform": {0.1: 0.1, 0.2: 0.15}}
+    assert full_quality(ROWS) == 0.3
+    assert full_quality(ROWS[1:]) is None and curves(ROWS[1:]) == {}
+
+
+def test_draws_where_there_are_several_budgets(tmp_path: Path) -> None:
+    path = tmp_path / "table.png"
+    assert not plot_tradeoff(ROWS[:3], path) and not path.exists()
+    assert plot_tradeoff(ROWS, path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["gowalla_lightgcn", "lastfm_mf"])
+def test_committed_results_can_be_drawn(name: str, tmp_path: Path) -> None:
+    rows = read_rows(Path(__file__).parents[2] / "configs" / "results" / f"{name}.csv")
+    assert plot_tradeoff(rows, tmp_path / "table.png")
