@@ -128,6 +128,8 @@ class BETCLI(LightningCLI):
             kwargs["logger"] = given
         callbacks = config["callbacks"] or []
         callbacks = [*callbacks] if isinstance(callbacks, list) else [callbacks]
+        if any(isinstance(callback, TableSearch) for callback in callbacks):
+            raise ValueError("trainer.callbacks: there can be one TableSearch, which the key search makes")
         if isinstance(self.model, modules.RecommenderModule):
             callbacks.append(self._get(self.config_init, "search"))
         if not config["fast_dev_run"]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, EarlyStopping, Timer
+from pytorch_lightning.callbacks import EarlyStopping, Timer
 
 _UNSET_EPOCHS = (-1, 1000)  # no limit, and what a Trainer sets where a user says nothing
 _PHASES = "search.method.pretrain and .retrain say how long a training takes"
@@ -24,12 +24,11 @@ class _Obstacle(NamedTuple):
     instead: str
 
 
-def check_options(trainer: pl.Trainer, search: Callback) -> None:
+def check_options(trainer: pl.Trainer) -> None:
     """Refuse options with which a run would end before its results, or without any.
 
     Args:
         trainer: The trainer, before its loops begin.
-        search: The callback that runs the method.
 
     Raises:
         ValueError: If an option is in the way.
@@ -42,8 +41,6 @@ def check_options(trainer: pl.Trainer, search: Callback) -> None:
                 f"trainer.callbacks {type(callback).__name__} would end the search early: "
                 "patience of search.method.pretrain and .retrain ends a training"
             )
-        if type(callback) is type(search) and callback is not search:
-            raise ValueError("trainer.callbacks: there can be one TableSearch, which the key search makes")
 
 
 def _obstacles(trainer: pl.Trainer) -> Iterator[_Obstacle]:

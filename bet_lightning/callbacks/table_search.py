@@ -77,7 +77,7 @@ class TableSearch(pl.Callback):
         """Refuse what would cut the search short; let the method say how many epochs there are, and validate alone."""
         if stage == "fit":
             _recommender(pl_module)
-            check_options(trainer, self)
+            check_options(trainer)
             trainer.fit_loop.max_epochs = -1
             self._limit_val_batches = trainer.limit_val_batches
             trainer.limit_val_batches = 0

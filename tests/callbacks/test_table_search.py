@@ -1,216 +1,406 @@
-import math
+"""The callback on its own: it does for any method what a plain loop does."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 import torch
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from bet_lightning.backbones import LightGCN
-from bet_lightning.baselines import PopularitySizes, UniformSizes, read_sizes
+from bet_lightning.allocation import Allocation
+from bet_lightning.backbones import MF, NGCF, Backbone, LightGCN, NeuMF, Refit
 from bet_lightning.budget import Budget
-from bet_lightning.callbacks import TableSearch
-from bet_lightning.cli import main
-from bet_lightning.data import InteractionDataModule
-from bet_lightning.modules import RecommenderModule
-from bet_lightning.ranking import quality
-from bet_lightning.results import read_records, read_summary
-from tests.conftest import TINY, write_config
+from bet_lightning.callbacks import TableSearch, table_search
+from bet_lightning.methods import BET, UniformSizes
+from bet_lightning.methods.base import FULL, Epochs, Outcome, Problem, Round, Task
+from bet_lightning.modules import FitnessPredictorModule
+from bet_lightning.runs.folder import read_record
+from bet_lightning.schedule import LRSchedule
+from bet_lightning.tables.soft_threshold import PrunedTable, SoftThresholdTable
+from tests.callbacks.conftest import (
+    BUDGET,
+    Interrupt,
+    Rounds,
+    Scripted,
+    assert_same,
+    fit,
+    make_data,
+    make_module,
+    make_trainer,
+    run_plainly,
+)
 
-BUDGET = Budget(keep_ratio=0.25)
+DIVERGING = LRSchedule(lr=1e38, decay=1.0, min_lr=1e38)
+
+
+def pretraining(max_epochs: int = 2, **changes: Any) -> Rounds:
+    """A round that trains the full table."""
+    return lambda problem, _: Round([replace(problem.full_task(Epochs(max_epochs)), **changes)], shared=True)
+
+
+def uniform(problem: Problem) -> Allocation:
+    """Equal sizes within the budget."""
+    return UniformSizes().allocate(problem, problem.budgets[0])
+
+
+def cut(name: str | None = "cut", epochs: Epochs = Epochs(3), **changes: Any) -> Rounds:
+    """A round that goes on from the first outcome, cut to equal sizes."""
+
+    def following(problem: Problem, outcomes: Sequence[Outcome]) -> Round:
+        task = Task("retrain", "cut", epochs, name, problem.budgets[0], uniform(problem), weights=outcomes[0].weights)
+        return Round([replace(task, **changes)])
+
+    return following
+
+
+def fresh(name: str | None = "fresh", epochs: Epochs = Epochs(2), **changes: Any) -> Rounds:
+    """A round that trains equal sizes from fresh weights."""
+
+    def following(problem: Problem, _: Sequence[Outcome]) -> Round:
+        return Round([replace(Task("retrain", "fresh", epochs, name, problem.budgets[0], uniform(problem)), **changes)])
+
+    return following
+
+
+def soft(epochs: Epochs, share: float = 0.0, **changes: Any) -> Rounds:
+    """A round of thresholds that grow with training, until no more than a share of the entries is above them."""
+
+    def following(problem: Problem, _: Sequence[Outcome]) -> Round:
+        network = problem.network
+        size = (network.num_rows, network.max_size)
+        tables = [SoftThresholdTable(*size, "global", -3.0) for _ in network.tables]
+        count = share * network.shape.params
+        task = Task("tune", "soft", epochs, tables=tables, keep="last", keep_weights=True)
+        return Round([replace(task, stop=lambda trained: trained.num_used <= count, **changes)])
+
+    return following
+
+
+def pruned(problem: Problem, _: Sequence[Outcome]) -> Round:
+    """A round of tables with any mask."""
+    generator = torch.Generator().manual_seed(0)
+    masks = [torch.rand(problem.network.num_rows, 8, generator=generator) < 0.2 for _ in problem.network.tables]
+    tables = [PrunedTable(problem.network.num_rows, 8, mask) for mask in masks]
+    return Round([Task("retrain", "pruned", Epochs(2), "pruned", problem.budgets[0], tables=tables)])
+
+
+def turned(network: Backbone) -> None:
+    """A change of what is kept."""
+    network.to_principal_basis()  # type: ignore[attr-defined]
+
+
+EVERYTHING = (
+    pretraining(2, finish=turned),
+    cut(None, Epochs(0), refit=Refit(2), user_share=0.3),  # a probe
+    cut(None, Epochs(1), schedule=LRSchedule(0.01), user_share=0.3),
+    cut("warm", Epochs(3, patience=1), refit=Refit(2, 0.5), schedule=LRSchedule(0.01)),
+    fresh("uniform", Epochs(3, eval_every_n_epochs=2)),
+    fresh("packed", Epochs(2), storage="packed"),
+    cut("warm", Epochs(1), storage="packed"),  # the better of the two is the result
+    soft(Epochs(3), 0.9),
+    pruned,
+)
+
+
+@pytest.mark.parametrize("backbone", [MF, LightGCN, NGCF, NeuMF])
+def test_every_outcome_is_that_of_a_plain_loop(tmp_path: Path, backbone: type[Backbone]) -> None:
+    search, method = Scripted(*EVERYTHING), Scripted(*EVERYTHING)
+    module = make_module(backbone)
+    callback = fit(tmp_path, search, module=module)
+    outcomes, results = run_plainly(method, make_module(backbone))
+    assert len(search.outcomes) == len(outcomes) == len(EVERYTHING)
+    for found, expected in zip(search.outcomes, outcomes, strict=True):
+        assert_same(found, expected)
+    assert callback.record
+    assert {each.name: each.valid for each in callback.record.results} == {
+        name: outcome.metrics for name, outcome in results.items()
+    }
+    for name, outcome in results.items():
+        saved = torch.load(tmp_path / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+        assert all(saved[f"backbone.{key}"].equal(value) for key, value in outcome.weights.items())
+
+
+def test_an_untrained_table_is_validated_as_it_is(tmp_path: Path) -> None:
+    method = Scripted(pretraining(1), cut(epochs=Epochs(0)), cut("shared", Epochs(0), user_share=0.3))
+    module, data = make_module(), make_data()
+    search = fit(tmp_path, method, module=module, data=data)
+    full, *untrained = method.outcomes
+    assert [(outcome.epochs, outcome.best_epoch) for outcome in untrained] == [(0, 0), (0, 0)]
+    assert module.trainer.global_step == len(data.train_dataloader())  # of pretraining alone
+    plain, loader = make_module(), data.val_dataloader()
+    plain.build(data.dataset.train)
+    plain.network.load_state_dict(full.weights)
+    assert search.record
+    sizes = [int(line) for line in (tmp_path / "sizes" / "cut.txt").read_text().split()]
+    plain.network.set_sizes(torch.tensor(sizes))
+    assert plain.recommender.evaluate(loader) == untrained[0].metrics
+    loader.share = 0.3
+    assert plain.recommender.evaluate(loader) == untrained[1].metrics != untrained[0].metrics
+
+
+def test_a_method_that_trains_nothing_needs_no_step(tmp_path: Path) -> None:
+    module = make_module()
+    method = Scripted(pretraining(0), pretraining(0, name="again"))
+    search = fit(tmp_path, method, module=module)
+    assert module.trainer.global_step == 0
+    assert search.record and [result.name for result in search.record.results] == [FULL, "again"]
+    assert method.outcomes[0].metrics == method.outcomes[1].metrics
+
+
+def test_a_method_without_any_round_ends_at_once(tmp_path: Path) -> None:
+    module = make_module()
+    search = fit(tmp_path, Scripted(), module=module)
+    assert module.trainer.global_step == 0 and search.record and search.record.results == ()
+
+
+def test_a_task_stops_a_training_by_what_it_sees_of_the_backbone(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def third(network: Backbone) -> bool:
+        seen.append(network.num_used)
+        return len(seen) == 3
+
+    method = Scripted(pretraining(10, stop=third))
+    fit(tmp_path, method)
+    assert seen == [140 * 8] * 3 and method.outcomes[0].epochs == 3
+
+
+def test_a_probe_that_diverges_has_no_metrics_and_the_method_goes_on(tmp_path: Path) -> None:
+    rounds = (pretraining(1), cut(None, Epochs(3), schedule=DIVERGING), fresh())
+    search, plain = Scripted(*rounds), Scripted(*rounds)
+    fit(tmp_path, search)
+    outcomes, _ = run_plainly(plain)
+    for found, expected in zip(search.outcomes, outcomes, strict=True):
+        assert_same(found, expected)
+    assert search.outcomes[1].failed and search.outcomes[1].metrics == {} and search.outcomes[1].quality == 0
+    assert not search.outcomes[2].failed and search.outcomes[2].epochs == 2
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("rounds", "module", "message"),
     [
-        ({"num_candidates": 0}, "TableSearch.num_candidates must be at least 1, got 0"),
-        ({"patience": 0}, "TableSearch.patience must be at least 1, got 0"),
-        ({"probe_user_share": 0.0}, r"TableSearch.probe_user_share must be in \(0, 1\], got 0.0"),
-        ({"min_size": 2}, "TableSearch.min_size must be 0 or 1, got 2"),
-        ({"max_epochs": 0}, "TableSearch.max_epochs 0 needs a pretrained table and retrain_init warm"),
-        ({"rivals": [UniformSizes(), UniformSizes()]}, "rivals need different names"),
-        ({"rivals": [PopularitySizes(name="bet")]}, "not full, bet, best, last"),
-        ({"rivals": [PopularitySizes(name="mine_warm")]}, r"not .* \*_fresh, \*_warm or \*@\*, got"),
-        ({"rivals": [PopularitySizes(name="half@0.5")]}, r"not .* \*@\*, got"),
+        (
+            pretraining(2),
+            DIVERGING,
+            r"pretrain diverged: its loss is \S+ in epoch [12] .* of model.schedule.lr; lower it",
+        ),
+        (fresh(schedule=DIVERGING), None, r"fresh diverged: .* of search.method.warm_schedule.lr; lower it"),
+        (fresh(None, keep_weights=True, schedule=DIVERGING), None, "fresh diverged"),
     ],
 )
-def test_refuses_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
+def test_a_training_that_is_to_be_kept_must_not_diverge(
+    tmp_path: Path, rounds: Rounds, module: LRSchedule | None, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
-        TableSearch(BUDGET, **arguments)
+        fit(tmp_path, Scripted(rounds), module=make_module(schedule=module))
 
 
-def test_says_nothing_before_the_data_is_known() -> None:
-    search = TableSearch(BUDGET)
-    assert search.plan is None and search.state_dict() == {}
+@pytest.mark.parametrize("epochs", [(0, 2), (2, 0)])
+def test_the_better_of_two_outcomes_is_the_result(tmp_path: Path, epochs: tuple[int, int]) -> None:
+    method = Scripted(*(fresh("mine", Epochs(number)) for number in epochs))
+    search = fit(tmp_path, method)
+    assert search.record
+    (result,) = search.record.results
+    assert method.outcomes[0].quality != method.outcomes[1].quality
+    assert result.quality == max(outcome.quality for outcome in method.outcomes)
+    best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    kept = max(method.outcomes, key=lambda outcome: outcome.quality).weights
+    assert best["backbone.tables.0.weight"].equal(kept["tables.0.weight"])
 
 
-def test_fitness_is_relative_to_the_full_table(finished_run: Path) -> None:
-    full = read_summary(finished_run)["results"][0]["valid"]
-    denominator = sum(full.values()) / len(full)
-    for record in read_records(finished_run / "actions.jsonl"):
-        quality = sum(record["metrics"].values()) / len(record["metrics"])
-        assert record["fitness"] == pytest.approx(quality / denominator, rel=1e-9)
+def test_a_table_over_its_budget_is_refused(tmp_path: Path) -> None:
+    def full(problem: Problem, _: Sequence[Outcome]) -> Round:
+        return Round([Task("retrain", "all", Epochs(1), "all", problem.budgets[0])])
+
+    with pytest.raises(ValueError, match="the table has 1120 parameters, over the budget of 280"):
+        fit(tmp_path, Scripted(full))
 
 
-def test_probes_rank_a_share_of_the_users_and_are_compared_on_it(tmp_path: Path) -> None:
-    config = write_config(tmp_path, "run", num_iterations=1, num_retrain=1, probe_user_share=0.5)
-    main(["fit", "--config", str(config), "--data.init_args.eval_batch_size", "16"])
-    data = InteractionDataModule(**TINY["data"]["init_args"], eval_batch_size=16)
-    data.setup("fit")
-    module = RecommenderModule(lambda edges: LightGCN(edges, 8, num_layers=1))
-    module.build(data.dataset.train)
-    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "full.ckpt", weights_only=True)
-    module.load_state_dict(checkpoint["state_dict"])
-    batches = list(data.val_dataloader())
-    module.eval()
-    for batch in batches[: math.ceil(len(batches) / 2)]:
-        module.validation_step(batch, 0)
-    full = quality({name: float(value) for name, value in module.metrics.compute().items()})
-    (record,) = read_records(tmp_path / "run" / "actions.jsonl")
-    assert record["fitness"] == pytest.approx(quality(record["metrics"]) / full, rel=1e-6)
-    summary = read_summary(tmp_path / "run")["results"][0]["valid"]
-    assert full != pytest.approx(quality(summary), rel=1e-3)  # which is on all users
+def test_a_method_may_look_at_the_last_task_between_its_rounds(tmp_path: Path) -> None:
+    found: list[Any] = []
+
+    def look(problem: Problem, outcomes: Sequence[Outcome]) -> None:
+        found.append((problem.evaluate(), problem.evaluate(0.3), problem.network.sizes.tolist(), outcomes[0]))
+
+    data = make_data()
+    fit(tmp_path, Scripted(pretraining(2), look, fresh(None, Epochs(1))), data=data)
+    ((whole, share, sizes, outcome),) = found
+    assert whole == outcome.metrics != share
+    assert sizes == [8] * 140
 
 
-def test_strategies_follow_the_paper(finished_run: Path) -> None:
-    strategies = [record["strategy"] for record in read_records(finished_run / "actions.jsonl")]
-    assert strategies == ["greedy", "greedy", "greedy", "random"]
+def test_a_stock_trainer_is_not_cut_short(tmp_path: Path) -> None:
+    search = TableSearch(BUDGET, Scripted(pretraining(3)), 0)
+    with pytest.warns(match="`max_epochs` was not set. Setting it to 1000 epochs"):
+        trainer = make_trainer(tmp_path, search, max_epochs=None)
+        trainer.fit(make_module(), datamodule=make_data())
+    assert trainer.max_epochs == -1 and trainer.current_epoch == 3
 
 
-def test_state_holds_population_predictor_and_pretrained_weights(finished_run: Path) -> None:
-    state = torch.load(finished_run / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]
-    plan = next(value for key, value in state.items() if key.startswith("TableSearch"))["plan"]
-    assert len(plan["search"]["probed"]) == 4
-    assert {"predictor", "optimizer", "sampler_generator", "selection_generator"} <= plan["search"].keys()
-    full = torch.load(finished_run / "checkpoints" / "full.ckpt", weights_only=True)["state_dict"]
-    assert plan["pretrained"]["tables.0.weight"].equal(full["backbone.tables.0.weight"])
+@pytest.mark.slow
+def test_a_stock_trainer_trains_for_more_than_a_thousand_epochs(tmp_path: Path) -> None:
+    method = Scripted(lambda problem, _: Round([problem.full_task(Epochs(1003, eval_every_n_epochs=1003))]))
+    data = make_data(synthetic_interactions=400, batch_size=4096)
+    with pytest.warns(match="`max_epochs` was not set"):
+        fit(tmp_path, method, data=data, module=make_module(MF), enable_checkpointing=False, max_epochs=None)
+    assert method.outcomes[0].epochs == 1003
 
 
-@pytest.mark.parametrize("family", ["spectral", "mixed"])
-def test_search_without_training(tmp_path: Path, family: str) -> None:
-    config = write_config(
-        tmp_path, "run", family=family, probe_epochs=0, num_tuned=2, num_retrain=1, retrain_init="both"
-    )
-    main(["fit", "--config", str(config)])
-    records = read_records(tmp_path / "run" / "actions.jsonl")
-    kinds = [record["user_distribution"] for record in records]
-    if family == "spectral":  # the fourth iteration draws two whole numbers
-        assert kinds == ["spectral"] * 3 + ["uniform"]
-    else:
-        assert [kind == "spectral" for kind in kinds] == [True, False] * 2
-    for start in ("fresh", "warm"):
-        assert len([record for record in records if start in record.get("tuned", {})]) == 2
-    results = {result["name"]: result for result in read_summary(tmp_path / "run")["results"]}
-    assert set(results) == {"full", *(f"{n}{s}" for n in ("bet", "uniform") for s in ("", "_fresh", "_warm"))}
-    for name in ("bet", "uniform"):
-        starts = [quality(results[f"{name}_{start}"]["valid"]) for start in ("fresh", "warm")]
-        assert quality(results[name]["valid"]) == max(starts)
-        assert results[name]["params"] == read_summary(tmp_path / "run")["budget"]["params"]
-
-
-def test_several_budgets_from_one_pretraining_and_one_search(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"family": "spectral", "probe_epochs": 0, "retrain_init": "warm", "num_retrain": 1}
-    budgets = [{"keep_ratio": 0.25}, {"keep_ratio": 0.5}]
-    main(["fit", "--config", str(write_config(tmp_path, "run", budget=budgets, **settings))])
-    summary = read_summary(tmp_path / "run")
-    caps = {"": 420, "@0.5": 840}  # of 210 rows x 8
-    assert [budget["params"] for budget in summary["budgets"]] == list(caps.values())
-    assert summary["budget"] == summary["budgets"][0]
-    params = {result["name"]: result["params"] for result in summary["results"]}
-    assert params == {"full": 1680, **{f"{n}{ending}": cap for ending, cap in caps.items() for n in ("bet", "uniform")}}
-    assert [record["params"] for record in read_records(tmp_path / "run" / "actions.jsonl")] == [420, 840] * 2
-    assert (tmp_path / "run" / "plots" / "budgets.png").is_file()
-
-
-def test_a_cut_table_is_logged_before_it_is_trained(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"family": "spectral", "retrain_init": "warm", "num_retrain": 1, "rivals": []}
-    main(["fit", "--config", str(write_config(tmp_path, "run", **settings))])
-    (logged,) = (tmp_path / "run" / "logs").rglob("metrics.csv")
-    epochs = pl.read_csv(logged, infer_schema_length=None)["retrain/bet/epoch"].drop_nulls()
-    assert epochs[:2].to_list() == [0, 1]
-
-
-def test_refuses_budgets_that_are_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    budgets = [{"keep_ratio": 0.25}, {"params": 420}]
-    with pytest.raises(SystemExit, match="2"):
-        main(["fit", "--config", str(write_config(tmp_path, "run", budget=budgets))])
-    assert "TableSearch.budget needs budgets that differ, got [420, 420] parameters" in capsys.readouterr().err
-
-
-def test_untrained_probe_measures_the_masked_pretrained_table(tmp_path: Path) -> None:
-    settings = {"family": "spectral", "refit_steps": 0, "num_iterations": 1, "probe_user_share": 1.0}
-    settings |= {"probe_epochs": None}
-    main(["fit", "--config", str(write_config(tmp_path, "run", num_retrain=1, **settings))])
-    data = InteractionDataModule(**TINY["data"]["init_args"])
-    data.setup("fit")
-    module = RecommenderModule(lambda edges: LightGCN(edges, 8, num_layers=1))
-    module.build(data.dataset.train)
-    folder = tmp_path / "run"
-    module.load_state_dict(torch.load(folder / "checkpoints" / "full.ckpt", weights_only=True)["state_dict"])
-    module.set_sizes(read_sizes(str(folder / "sizes" / "bet.txt")), cap=10**6)
-    (record,) = read_records(folder / "actions.jsonl")
-    assert module.evaluate(data.val_dataloader()) == pytest.approx(record["metrics"], rel=1e-6)
+def test_the_trainer_validates_again_when_the_search_is_over(tmp_path: Path) -> None:
+    module, data = make_module(), make_data()
+    search = TableSearch(BUDGET, Scripted(pretraining(1)), 0)
+    trainer = make_trainer(tmp_path, search)
+    trainer.fit(module, datamodule=data)
+    (metrics,) = trainer.validate(module, data, verbose=False)
+    assert search.record and search.record.full
+    assert metrics == {f"val/{name}": value for name, value in search.record.full.valid.items()}
 
 
 def test_training_on_validation_pairs_keeps_the_last_epoch(tmp_path: Path) -> None:
-    path = write_config(tmp_path, "run", num_iterations=0, rivals=[], max_epochs=3, patience=1)
-    main(["fit", "--config", str(path), "--data.init_args.train_on_valid", "true"])
-    (full,) = read_summary(tmp_path / "run")["results"]
-    assert (full["best_epoch"], full["epochs"]) == (3, 3)
-    logged = pl.read_csv(tmp_path / "run" / "logs" / "version_0" / "metrics.csv")
-    assert logged["val/recall@20"].drop_nulls().len() == 1
+    method = Scripted(lambda problem, _: Round([problem.full_task(Epochs(3, patience=1))]))
+    fit(tmp_path, method, data=make_data(train_on_valid=True))
+    assert (method.outcomes[0].epochs, method.outcomes[0].best_epoch) == (3, 3)
 
 
-def test_a_probe_that_diverges_has_no_fitness_and_the_search_goes_on(tmp_path: Path) -> None:
-    schedule = {"lr": 1e38, "decay": 1.0, "decay_steps": 1, "min_lr": 1e38}
-    main(["fit", "--config", str(write_config(tmp_path, "run", probe_schedule=schedule, num_iterations=2))])
-    records = read_records(tmp_path / "run" / "actions.jsonl")
-    assert [(record["fitness"], record["failed"], record["metrics"]) for record in records] == [(0.0, True, {})] * 2
-    assert [result["name"] for result in read_summary(tmp_path / "run")["results"]] == ["full", "bet", "uniform"]
+def test_says_nothing_before_the_data_is_known() -> None:
+    search = TableSearch()
+    assert search.record is None and search.state_dict() == {}
+    assert search.budgets == [Budget(keep_ratio=0.1)] and isinstance(search.method, BET)
 
 
-def test_pretraining_is_taken_from_an_earlier_run(finished_run: Path, tmp_path: Path) -> None:
-    full = finished_run / "checkpoints" / "full.ckpt"
-    settings = {"num_iterations": 1, "num_retrain": 1, "rivals": [], "probe_epochs": 0}
-    config = write_config(tmp_path, "run", pretrained=str(full), **settings)
-    main(["fit", "--config", str(config)])
-    before, after = (read_summary(folder)["results"][0] for folder in (finished_run, tmp_path / "run"))
-    assert (after["name"], after["epochs"]) == ("full", 0)
-    assert after["valid"] == pytest.approx(before["valid"], rel=1e-6)
-    assert len(read_records(tmp_path / "run" / "actions.jsonl")) == 1
+def test_budgets_have_short_forms() -> None:
+    assert TableSearch("10%").budgets == [Budget(keep_ratio=0.1)]
+    assert TableSearch(["2MB", Budget(params=5000)]).budgets == [Budget(bytes="2MB"), Budget(params=5000)]
 
 
-def test_a_finished_run_serves_other_budgets_without_training(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"family": "spectral", "probe_epochs": 0, "retrain_init": "warm", "num_retrain": 1}
-    main(["fit", "--config", str(write_config(tmp_path, "run", **settings))])
-    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    budgets = [{"keep_ratio": share} for share in (0.2, 0.3, 0.4)]
-    settings |= {"budget": budgets, "pretrained": str(last), "num_iterations": 6, "max_epochs": 0, "rivals": []}
-    main(["fit", "--config", str(write_config(tmp_path, "others", **settings))])
-    before, after = (read_records(tmp_path / name / "actions.jsonl") for name in ("run", "others"))
-    assert [record["iteration"] for record in after] == list(range(len(before), len(before) + 6))
-    assert [record["params"] for record in after] == [336, 504, 672] * 2
-    full, *results = read_summary(tmp_path / "others")["results"]
-    assert full["valid"] == pytest.approx(read_summary(tmp_path / "run")["results"][0]["valid"], rel=1e-6)
-    assert [result["epochs"] for result in results] == [0] * 3
-    for result in results:
-        fitness = [record["fitness"] for record in before + after if record["params"] == result["params"]]
-        assert quality(result["valid"]) / quality(full["valid"]) == pytest.approx(max(fitness), rel=1e-6)
+def test_refuses_budgets_that_are_the_same(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"search.budget needs budgets that differ, got \[280, 280\] parameters"):
+        fit(tmp_path, Scripted(), budget=[BUDGET, Budget(params=280)])
 
 
-def test_refuses_to_go_on_from_a_search_of_another_family(
-    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_refuses_another_module(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, TableSearch(BUDGET, Scripted()))
+    with pytest.raises(TypeError, match="TableSearch trains a RecommenderModule, got FitnessPredictorModule"):
+        trainer.fit(FitnessPredictorModule(), datamodule=make_data())
+
+
+RESUMED = (pretraining(3), fresh(epochs=Epochs(2)), cut("warm", Epochs(2, patience=5), storage="packed"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
+    """Outcomes of a run that nothing interrupts."""
+    method = Scripted(*RESUMED)
+    fit(tmp_path_factory.mktemp("whole"), method)
+    return method.outcomes
+
+
+def interrupted(folder: Path, epoch: int, *rounds: Rounds, **settings: Any) -> None:
+    """A run that is broken off."""
+    with pytest.raises(InterruptedError):
+        fit(folder, Scripted(*rounds), Interrupt(epoch), **settings)
+
+
+@pytest.mark.parametrize("epoch", range(1, 7))
+def test_a_resumed_run_goes_on_with_the_interrupted_training(
+    tmp_path: Path, epoch: int, uninterrupted: list[Outcome]
 ) -> None:
-    last = finished_run / "checkpoints" / "last.ckpt"
-    config = write_config(tmp_path, "run", family="spectral", pretrained=str(last))
-    with pytest.raises(SystemExit, match="2"):
-        main(["fit", "--config", str(config)])
-    assert f"{last}: its search was of another family or data" in capsys.readouterr().err
+    interrupted(tmp_path, epoch, *RESUMED)
+    method = Scripted(*RESUMED)
+    module, data = make_module(), make_data()
+    search = fit(tmp_path, method, module=module, data=data, resume=True)
+    assert module.trainer.current_epoch == 7  # none is trained twice
+    for found, expected in zip(method.outcomes, uninterrupted, strict=True):
+        assert_same(found, expected)
+    assert search.record and [result.name for result in search.record.results] == [FULL, "fresh", "warm"]
+    assert read_record(tmp_path) == search.record
 
 
-def test_refuses_a_foreign_pretrained_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    foreign = tmp_path / "foreign.ckpt"
-    foreign.write_text("nothing")
-    with pytest.raises(SystemExit, match="2"):
-        main(["fit", "--config", str(write_config(tmp_path, "run", pretrained=str(foreign)))])
-    assert f"{foreign}: not a checkpoint of this backbone" in capsys.readouterr().err
+def test_a_training_that_the_method_asks_for_no_more_is_begun_again(tmp_path: Path) -> None:
+    interrupted(tmp_path, 4, *RESUMED)  # in the second training
+    rounds = (RESUMED[0], fresh(epochs=Epochs(4, patience=4)), RESUMED[2])
+    method = Scripted(*rounds)
+    fit(tmp_path, method, resume=True)
+    expected, _ = run_plainly(Scripted(*rounds))
+    for found, outcome in zip(method.outcomes, expected, strict=True):
+        assert_same(found, outcome)
+
+
+def test_a_finished_run_has_nothing_to_go_on_with(tmp_path: Path, uninterrupted: list[Outcome]) -> None:
+    fit(tmp_path, Scripted(*RESUMED))
+    module, method = make_module(), Scripted(*RESUMED)
+    search = fit(tmp_path, method, module=module, resume=True)
+    assert module.trainer.current_epoch == 7
+    assert search.record and len(search.record.results) == 3
+    for found, expected in zip(method.outcomes, uninterrupted, strict=True):
+        assert_same(found, expected)
+
+
+UNTRAINED = (pretraining(1), *(cut(f"cut{number}", Epochs(0), refit=Refit(number)) for number in range(4)), fresh())
+
+
+def breaking(number: int, by: Callable[[], None]) -> list[Rounds]:
+    """Untrained rounds, and something that happens before the one of a number is asked for."""
+
+    def broken(problem: Problem, outcomes: Sequence[Outcome]) -> Round | None:
+        by()
+        return UNTRAINED[number](problem, outcomes)
+
+    return [broken if place == number else each for place, each in enumerate(UNTRAINED)]
+
+
+def test_rounds_that_need_no_epoch_are_saved_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(table_search, "_SECONDS_BETWEEN", -1.0)
+    with pytest.raises(InterruptedError):
+        fit(tmp_path, Scripted(*breaking(4, fail)))
+    asked: list[int] = []
+    numbered: list[Rounds] = [
+        lambda problem, outcomes, number=number, each=each: (asked.append(number), each(problem, outcomes))[1]
+        for number, each in enumerate(UNTRAINED)
+    ]
+    method, module = Scripted(*numbered), make_module()
+    fit(tmp_path, method, module=module, resume=True)
+    assert asked == [3, 4, 5]  # what was saved last is the state before the third was told
+    expected, _ = run_plainly(Scripted(*UNTRAINED))
+    for found, outcome in zip(method.outcomes, expected, strict=True):
+        assert_same(found, outcome)
+
+
+def test_a_process_that_is_told_to_end_saves_between_rounds(tmp_path: Path) -> None:
+    with pytest.raises(SIGTERMException):
+        fit(tmp_path, Scripted(*breaking(2, lambda: os.kill(os.getpid(), signal.SIGTERM))))
+    method = Scripted(*UNTRAINED)
+    fit(tmp_path, method, resume=True)
+    expected, _ = run_plainly(Scripted(*UNTRAINED))
+    for found, outcome in zip(method.outcomes, expected, strict=True):
+        assert_same(found, outcome)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"budget": Budget(keep_ratio=0.5)}, r"a run with budgets of \[280\] parameters, not \[560\]"),
+        ({"data": make_data(seed=1)}, "a run on other data or another split, hash"),
+        ({"method": UniformSizes()}, "a run of the method Scripted, not UniformSizes"),
+    ],
+)
+def test_refuses_to_go_on_under_other_conditions(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    interrupted(tmp_path, 1, pretraining(2))
+    with pytest.raises(ValueError, match=f"--ckpt_path: {message}"):
+        fit(tmp_path, **{"method": Scripted(pretraining(2)), "resume": True, **settings})
+
+
+def test_refuses_to_go_on_with_a_run_of_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(tmp_path, 1, pretraining(2))
+    monkeypatch.setattr(table_search, "FORMAT", 99)
+    with pytest.raises(ValueError, match="--ckpt_path: a run of another version of bet_lightning"):
+        fit(tmp_path, Scripted(pretraining(2)), resume=True)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytorch_lightning.callbacks import EarlyStopping, Timer
+
+from bet_lightning.callbacks.options import check_options
+from bet_lightning.cli import main
+from tests.callbacks.conftest import Scripted, fit, make_trainer
+from tests.conftest import write_config
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"fast_dev_run": True},
+            "trainer.fast_dev_run True is in the way of a search: it ends before there is",
+        ),
+        ({"max_epochs": 3}, r"trainer.max_epochs 3 is in the way of a search: search.method.pretrain and .retrain say"),
+        ({"max_steps": 5}, "trainer.max_steps 5 is in the way"),
+        ({"min_epochs": 6}, "trainer.min_epochs 6 is in the way of a search: the run ends with the method's last"),
+        ({"min_steps": 6}, "trainer.min_steps 6 is in the way"),
+        ({"limit_val_batches": 0.5}, r"trainer.limit_val_batches 0.5 .*: search.method.probe.user_share is for probes"),
+        ({"limit_val_batches": 0}, "trainer.limit_val_batches 0 is in the way"),
+        ({"limit_train_batches": 0}, "trainer.limit_train_batches 0 is in the way .*: nothing would be trained"),
+        ({"check_val_every_n_epoch": 2}, "trainer.check_val_every_n_epoch 2 .*: eval_every_n_epochs of search.method"),
+        ({"val_check_interval": 0.5}, "trainer.val_check_interval 0.5 .*: a training is validated between epochs"),
+        ({"precision": "64-true"}, "trainer.precision 64-true .*: tables are trained in float32"),
+        ({"max_time": "00:01:00:00"}, "trainer.callbacks Timer would end the search early"),
+    ],
+)
+def test_refuses_options_that_would_cut_a_search_short(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(tmp_path, Scripted(), **settings)
+
+
+@pytest.mark.parametrize("callback", [EarlyStopping("val/recall@20"), Timer("00:01:00:00")])
+def test_refuses_callbacks_that_would_end_it(tmp_path: Path, callback: Any) -> None:
+    with pytest.raises(ValueError, match=f"trainer.callbacks {type(callback).__name__} would end the search early"):
+        fit(tmp_path, Scripted(), callback)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"limit_train_batches": 0.5}, {"precision": "bf16-mixed"}, {"precision": "32-true"}]
+)
+def test_other_options_are_nobodys_business(tmp_path: Path, settings: dict[str, Any]) -> None:
+    check_options(make_trainer(tmp_path, **settings))
+
+
+def test_the_command_line_refuses_a_second_search(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path, "run")
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--config", str(config), "--trainer.callbacks+=TableSearch"])
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == "error: trainer.callbacks: there can be one TableSearch, which the key search makes"
