@@ -1,4 +1,4 @@
-"""The LightningDataModule of implicit feedback."""
+"""The LightningDataModule for implicit feedback."""
 
 from __future__ import annotations
 
@@ -20,53 +20,57 @@ from bet_lightning.data.synthetic import make_synthetic
 from bet_lightning.data.triplets import TripletLoader, TripletSampler
 
 _logger = logging.getLogger(__name__)
-_MAX_SCORE_BYTES = 256 << 20
-_STEPS_PER_EPOCH = 24  # at least, where the batch size is left open: fewer hardly train, many more gain little
-_BATCH_SIZES = (256, 8192)
-_TELLS_NOTHING = {"train", "training", "data", "dataset", "interactions", "ratings", "events", "all"}  # file names
+_MAX_SCORE_BYTES = 256 << 20  # of a ranking batch's float32 scores
+_STEPS_PER_EPOCH = 24  # at least, if no batch size is given: fewer hardly train, and many more gain little
+_BATCH_SIZES = (256, 8192)  # the smallest and the largest, if none is given
+# Names of files that do not tell which data set they hold.
+_TELLS_NOTHING = {"train", "training", "data", "dataset", "interactions", "ratings", "events", "all"}
 
 
 class InteractionDataModule(pl.LightningDataModule):
     """Triplets for training, blocks of users for full ranking, from a named data set or your own files.
 
     Args:
-        name: `synthetic`, or a set of the catalog: gowalla, yelp2018, amazon-book, ml-1m, lastfm. With own
-            files it is replaced by the name of the (training) file without its suffix, or of its folder where
-            that tells more.
-        data_dir: folder of the named sets; they are in `data_dir/<name>/`, or downloaded there.
-        path: own file of all interactions: `.csv`, `.tsv`, `.parquet`, `.inter`, or `.txt` (adjacency list).
-        train_path: own training file, instead of `path`.
-        valid_path: own validation file.
-        test_path: own test file.
-        split: `paper`, `official`, `ratio`, `temporal`, `leave_one_out` or `given`. By default a named set's
-            usual one; for own files `given` if there is a validation file, `official` if there is just a test
-            file, `ratio` if there is neither.
-        user_column: name of the column in own files; by default `user_id` or alike.
-        item_column: likewise, by default `item_id`, `movieId` or alike.
-        rating_column: likewise, by default `rating` or alike; read only if `min_rating` is given.
-        time_column: likewise, by default `timestamp` or alike; optional.
-        min_rating: keep own rows with at least this rating; by default all.
-        ratios: shares of train, valid and test for the splits `ratio` and `temporal`.
-        valid_ratio: share of the training part that the split `official` validates on.
-        valid_choice: whether those are every user's pairs at `random`, or the `last` by time (in adjacency lists,
-            by their place): where the test part is the future, only the last resemble it.
-        train_on_valid: train on the validation pairs too, for a last training whose epochs are known from an earlier
-            run; validation then ranks pairs that were trained on and says nothing, and the last epoch is kept.
-        batch_size: triplets a training batch. By default a power of two that makes about 24 to 48 steps of an epoch,
-            from 256 to 8,192.
-        eval_batch_size: users a batch of validation, test and prediction at most: fewer where the scores of a batch
-            would take more than 256 MiB. The metrics do not depend on it.
-        seed: seed of the split, the triplets and the synthetic set.
-        synthetic_users: users of the synthetic set.
-        synthetic_items: items of the synthetic set.
-        synthetic_interactions: interactions of the synthetic set.
+        name: ``synthetic``, or a data set of the catalog: gowalla, yelp2018, amazon-book, ml-1m, lastfm. With own
+            files it is replaced by the name of the (training) file without its suffix, or of its folder where that
+            tells more.
+        data_dir: Folder of the data sets of the catalog. Each is in ``data_dir/<name>/``, or is downloaded to it.
+        path: Own file of all interactions: ``.csv``, ``.tsv``, ``.parquet``, ``.inter``, or ``.txt`` (adjacency list).
+        train_path: Own training file, instead of ``path``.
+        valid_path: Own validation file.
+        test_path: Own test file.
+        split: ``paper``, ``official``, ``ratio``, ``temporal``, ``leave_one_out`` or ``given``. By default the usual
+            split of a data set of the catalog. For own files, by default ``given`` if there is a validation file,
+            ``official`` if there is only a test file, and ``ratio`` if there is neither.
+        user_column: Name of the user column in own files. By default ``user_id`` or a similar name.
+        item_column: Name of the item column in own files. By default ``item_id``, ``movieId`` or a similar name.
+        rating_column: Name of the rating column in own files. By default ``rating`` or a similar name, which is read
+            only if ``min_rating`` is given.
+        time_column: Name of the time column in own files. By default ``timestamp`` or a similar name, if there is one.
+        min_rating: Keep the rows of own files with at least this rating. By default all are kept.
+        ratios: Shares of train, valid and test for the splits ``ratio`` and ``temporal``.
+        valid_ratio: Share of the training part that the split ``official`` validates on.
+        valid_choice: Whether the split ``official`` chooses each user's validation pairs at ``random`` or takes the
+            ``last`` by time. In adjacency lists, a pair's time is its position. Where the test part is the future, only
+            the last pairs resemble it.
+        train_on_valid: Train on the validation pairs too. This is for a last training whose number of epochs is known
+            from an earlier run. Validation then ranks pairs that were trained on, so its metrics mean nothing and the
+            last epoch is kept.
+        batch_size: Triplets per training batch. By default a power of two from 256 to 8,192 that makes about 24 to 48
+            steps per epoch.
+        eval_batch_size: Largest number of users per batch of validation, test and prediction. Batches have fewer where
+            their scores would take more than 256 MiB. The metrics do not depend on it.
+        seed: Seed of the split, of the triplets and of the synthetic data set.
+        synthetic_users: Number of users of the synthetic data set.
+        synthetic_items: Number of items of the synthetic data set.
+        synthetic_interactions: Number of interactions of the synthetic data set.
 
     Attributes:
-        shared: whether the ranks of several devices split triplets and users among them, or have all of them each.
-        num_skipped: after `setup`, how many users have no targets, for `valid` and `test`.
+        shared: Whether several processes divide triplets and users among themselves; otherwise each process has all.
+        num_skipped: After ``setup``, the number of users without targets in ``valid`` and in ``test``.
 
     Raises:
-        ValueError: If an argument is out of range or does not go with another.
+        ValueError: If an argument is out of range or cannot be combined with another.
     """
 
     def __init__(
@@ -94,7 +98,7 @@ class InteractionDataModule(pl.LightningDataModule):
         synthetic_items: int = 1500,
         synthetic_interactions: int = 60_000,
     ) -> None:
-        """Check and keep the arguments; no file is read before `setup`."""
+        """Check and keep the arguments. No file is read before ``setup``."""
         super().__init__()
         self.shared = True
         self._own_paths = _collect_paths(path, train_path, valid_path, test_path)
@@ -130,7 +134,11 @@ class InteractionDataModule(pl.LightningDataModule):
 
     @property
     def dataset(self) -> DataSplit:
-        """The split data set; `setup` builds it."""
+        """The split data set, which ``setup`` builds.
+
+        Raises:
+            RuntimeError: If ``setup`` has not been called.
+        """
         if self._dataset is None:
             raise RuntimeError("call setup() before using the data set")
         return self._dataset
@@ -144,7 +152,7 @@ class InteractionDataModule(pl.LightningDataModule):
         return self._triplets
 
     def prepare_data(self) -> None:
-        """Download a named set, if it is not there."""
+        """Download the files of a data set of the catalog that are missing."""
         if not self._own_paths and self.name != "synthetic":
             find_dataset(self.name, self.data_dir)
 
@@ -152,7 +160,7 @@ class InteractionDataModule(pl.LightningDataModule):
         """Read and split the data, once.
 
         Raises:
-            ValueError: If a file is at fault, or there is nothing to train or to validate on.
+            ValueError: If the content of a file is invalid, or there is nothing to train or to validate on.
             FileNotFoundError: If a file is missing.
         """
         if self._dataset is not None:
@@ -178,18 +186,18 @@ class InteractionDataModule(pl.LightningDataModule):
         _logger.info("split %s of %s; hash %s", self.split, split.describe(), split.hash)
 
     def train_dataloader(self) -> TripletLoader:
-        """Every training pair once an epoch, with a negative."""
+        """Return the loader of triplets: each training pair once per epoch, with a negative item."""
         self.triplets.rank, self.triplets.world_size = self._ranks()
         return TripletLoader(self.triplets)
 
     def val_dataloader(self) -> RankingLoader:
-        """Users with validation targets, in an order drawn from the seed; their training items are seen."""
+        """Return the loader of users with validation targets. Their training items count as seen."""
         users = np.flatnonzero(self.dataset.valid.degrees())
-        users = np.random.default_rng(self.seed).permutation(users)  # any share of them is a sample
+        users = np.random.default_rng(self.seed).permutation(users)  # so that the first batches are a random sample
         return self._ranking_loader(users, self._seen_at_validation, self.dataset.valid)
 
     def test_dataloader(self) -> RankingLoader:
-        """Users with test targets; their training and validation items are seen.
+        """Return the loader of users with test targets. Their training and validation items count as seen.
 
         Raises:
             ValueError: If there are no test targets.
@@ -200,29 +208,29 @@ class InteractionDataModule(pl.LightningDataModule):
         return self._ranking_loader(users, self.dataset.train.union(self.dataset.valid), self.dataset.test)
 
     def predict_dataloader(self) -> RankingLoader:
-        """All users, without targets; all their known items are seen."""
+        """Return the loader of all users, without targets. All of their known items count as seen."""
         data = self.dataset
         seen = data.train.union(data.valid).union(data.test)
         nothing = Csr.from_keys(np.empty(0, dtype=np.int64), data.num_users, data.num_items)
         return self._ranking_loader(np.arange(data.num_users), seen, nothing)
 
     def _ranking_loader(self, users: npt.NDArray[np.int64], seen: Csr, targets: Csr) -> RankingLoader:
-        """Loader of this rank's users."""
+        """Return the loader of this process's part of the users."""
         rank, world_size = self._ranks()
         if len(users) < world_size:
             raise ValueError(f"{len(users)} users with targets are too few for {world_size} devices")
         return RankingLoader(users, seen, targets, self._users_at_once(), rank, world_size)
 
     def _users_at_once(self) -> int:
-        """Users a batch whose float32 scores of all items stay within bounds."""
+        """Return the number of users per batch, such that their float32 scores of all items stay within bounds."""
         return max(1, min(self.eval_batch_size, _MAX_SCORE_BYTES // (4 * self.dataset.num_items)))
 
     def _ranks(self) -> tuple[int, int]:
-        """This rank and the number of ranks of the trainer, if there is one."""
+        """Return the number of this process and the number of processes: (0, 1) without a trainer or if not shared."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer and self.shared else (0, 1)
 
     def _read(self) -> Interactions | dict[str, Interactions]:
-        """Interactions by part."""
+        """Read or make the interactions, by part if they are in several."""
         if not self._own_paths and self.name == "synthetic":
             return make_synthetic(
                 self.synthetic_users, self.synthetic_items, self.synthetic_interactions, seed=self.seed
@@ -247,7 +255,7 @@ class InteractionDataModule(pl.LightningDataModule):
 
 
 def _collect_paths(path: str | None, train: str | None, valid: str | None, test: str | None) -> dict[str, Path]:
-    """Own files by part; a single file is the part `train`."""
+    """Return own files by part; a single file is the part ``train``."""
     parts = {"train": train, "valid": valid, "test": test}
     given = {part: file for part, file in parts.items() if file is not None}
     if path is not None and given:
@@ -260,20 +268,20 @@ def _collect_paths(path: str | None, train: str | None, valid: str | None, test:
 
 
 def _own_name(path: Path) -> str:
-    """Name of own data: of the training file, or of its folder where the file is called like any other."""
+    """Name own data after the training file, or after its folder where the file's name tells nothing."""
     folder = path.resolve().parent.name
     return folder if path.stem.lower() in _TELLS_NOTHING and folder else path.stem
 
 
 def _usual_batch_size(num_pairs: int) -> int:
-    """The batch size to use if none is given."""
+    """Return the batch size to use if none is given."""
     low, high = _BATCH_SIZES
     fitting = 1 << max(0, (num_pairs // _STEPS_PER_EPOCH).bit_length() - 1)
     return min(max(fitting, low), high)
 
 
 def _usual_split(name: str, own_paths: Mapping[str, Path]) -> SplitName:
-    """The split to use if none is given."""
+    """Return the split to use if none is given."""
     if own_paths:
         return "given" if "valid" in own_paths else "official" if "test" in own_paths else "ratio"
     return "ratio" if name == "synthetic" else find_entry(name).split
