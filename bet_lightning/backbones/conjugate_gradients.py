@@ -14,12 +14,12 @@ def conjugate_gradients(
     Args:
         apply: A symmetric positive semidefinite map, which acts on each column separately and returns a new tensor.
         target: ``(n, d)``, the right-hand sides, whose columns lie in the map's range.
-        preconditioner: ``(n, d)``, an approximate inverse of the map's diagonal. Where it is zero, X stays zero, and the
+        preconditioner: ``(n, d)``, an approximate inverse of the map's diagonal. Where it is zero, X stays zero and the
             equation of that entry is left out.
         steps: Number of steps, of one application each.
 
     Returns:
-        X ``(n, d)``, and ``target - apply(X)`` for all entries, with those that were left out.
+        X ``(n, d)``, and ``target - apply(X)`` ``(n, d)``, which includes the entries whose equations were left out.
     """
     solution, residual = torch.zeros_like(target), target.clone()
     direction = residual * preconditioner

@@ -30,7 +30,7 @@ def squared_norms(rows: Tensor) -> Tensor:
 
 
 def triplet_scores_and_norms(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what :func:`triplet_scores` and :func:`squared_norms` return for the same rows, with one gradient tensor."""
+    """Return :func:`triplet_scores` and :func:`squared_norms` of the same rows, with one gradient tensor for both."""
     return cast(tuple[Tensor, Tensor, Tensor], _TripletScoresAndNorms.apply(rows))  # type: ignore[no-untyped-call]
 
 

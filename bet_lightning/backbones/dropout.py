@@ -18,9 +18,9 @@ def keep_share(p: float) -> float:
 def draw_dropped(shape: Sequence[int], p: float, device: torch.device) -> Tensor:
     """Draw which entries to drop.
 
-    On a CPU, torch's dropout draws one number per entry on one thread, which took a fifth of an NGCF step on Gowalla. It
-    also keeps floats for its backward pass. Here each draw of 64 bits decides four entries, and one byte per entry is
-    kept.
+    On a CPU, torch's dropout draws one number per entry on one thread, which took a fifth of an NGCF step on Gowalla.
+    It also keeps floats for its backward pass. Here each draw of 64 bits decides four entries, and one byte per entry
+    is kept.
 
     Args:
         shape: Shape of the mask.

@@ -27,7 +27,7 @@ class TablePursuit:
 
     Args:
         full: ``(num_rows, d)``, the full table :math:`E_0`.
-        propagate: :math:`P`, which acts on each column in the same way and returns a new tensor.
+        propagate: :math:`P`, which acts on each column separately and returns a new tensor.
         importance: ``(num_rows,)`` positive weights w.
     """
 
@@ -82,9 +82,9 @@ class TablePursuit:
 
         Sizes start at the smallest and grow in rounds, each time where one more parameter lowers the objective most.
         With the residual :math:`R = Z - P E` and :math:`W = \mathrm{diag}(w_n \|z_n\|^{-2})`, a parameter lowers it by
-        :math:`(P W R)_{nj}^2 / (P W P)_{nn}`. This is little for rows whose vectors other rows reproduce. In the end, the
-        gain of a kept parameter is what it costs to drop it, :math:`E_{nj}^2 (P W P)_{nn}`, and the gain of any other is
-        by how much it would lower the objective.
+        :math:`(P W R)_{nj}^2 / (P W P)_{nn}`. This is little for rows whose vectors other rows reproduce. In the end,
+        the gain of a kept parameter is what it costs to drop it, :math:`E_{nj}^2 (P W P)_{nn}`. The gain of any other
+        is by how much it would lower the objective.
 
         Args:
             cap: The sum of sizes that is wanted. Sizes grow from the smallest ones a fifth of the way to it.
@@ -140,7 +140,7 @@ class TablePursuit:
 
     @cached_property
     def curvature(self) -> Tensor:
-        r"""Diagonal of P W P, ``(num_rows, 1)``, estimated as :math:`\mathrm{mean}_v (P W^{1/2} v)^2` of random signs v."""
+        r"""Diagonal of P W P, ``(num_rows, 1)``: :math:`\mathrm{mean}_v (P W^{1/2} v)^2` over random signs v."""
         shape = (self.full.shape[0], _PROBES)
         signs = torch.randint(0, 2, shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
         return self.propagate(signs.to(self.full) * self.weights.sqrt()).square_().mean(1, keepdim=True)

@@ -138,7 +138,7 @@ class Ranker:
     def users_per_block(self) -> int:
         """Return how many users to rank at once, whatever the size of a batch.
 
-        On a CPU, their scores fit into the cache, where top-k then finds them.
+        On a CPU, so few that top-k finds their scores in the cache, but at least 32.
         """
         if self.network.frequency.device.type != "cpu":
             return self._users_at_once

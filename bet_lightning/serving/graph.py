@@ -139,7 +139,7 @@ class Neighbours:
 def as_pairs(values: FloatArray) -> Pairs:
     """Combine columns ``(c, n)`` two by two into complex numbers ``(ceil(c / 2), n)``.
 
-    numpy gathers and adds a complex number in less time than a single float.
+    numpy gathers and adds a complex number in hardly more time than a single float.
     """
     pairs = np.zeros((-(-len(values) // 2), values.shape[1]), np.complex64)
     pairs.real = values[0::2]

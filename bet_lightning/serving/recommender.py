@@ -159,7 +159,7 @@ class PackedRecommender:
         return scores[:, self._scorer.item_place]
 
     def _buffer(self, num_users: int, at_most: int | None = None) -> FloatArray:
-        """Allocate the scores of ``num_users`` users, or of ``at_most`` (by default ``users_at_once``) if that is fewer."""
+        """Allocate the scores of ``num_users`` users, or of ``at_most`` (default: ``users_at_once``) if fewer."""
         return np.empty((min(num_users, at_most or self.users_at_once), self.table.num_items), np.float32)
 
     def _rank(
