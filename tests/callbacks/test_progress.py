@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import pytest
+import pytorch_lightning as pl
 
 from bet_lightning.callbacks import SearchProgressBar, TableSearch
 from bet_lightning.methods.base import Epochs, Round, Task
