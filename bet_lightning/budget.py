@@ -118,19 +118,20 @@ class ResolvedBudget:
         """Share of the full table's parameters that may be kept."""
         return self.params / self.shape.params
 
-    def check(self, params: int, num_bytes: int) -> None:
+    def check(self, params: int, num_bytes: int, *, is_prefix: bool) -> None:
         """Refuse a table that costs more: the last line of defence, as every method keeps within by construction.
 
         Args:
             params: Its parameters.
             num_bytes: Its bytes as float32, with whatever index it needs.
+            is_prefix: Whether it is a prefix table, whose bytes follow from its parameters and the dtype.
 
         Raises:
             ValueError: If it is over the budget.
         """
-        if params > self.params and self.unit == "params":
+        if params > self.params and (is_prefix or self.unit == "params"):
             raise ValueError(f"the table has {params} parameters, over the budget of {self.params}")
-        if self.unit == "bytes" and self.dtype == "fp32" and num_bytes > self.bytes:
+        if num_bytes > self.bytes and not is_prefix and self.unit == "bytes":
             raise ValueError(f"the table has {num_bytes} bytes, over the budget of {self.bytes}")
 
 

@@ -65,7 +65,7 @@ class Trial:
         elif task.tables is None and task.weights is None:
             network.set_sizes(torch.full((network.num_rows,), network.row_width))
         if task.budget is not None:
-            task.budget.check(network.num_used, network.num_bytes)
+            task.budget.check(network.num_used, network.num_bytes, is_prefix=network.has_prefix_tables)
         self.store(network)
 
     def store(self, network: Backbone) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bet_lightning.backbones import Backbone, KnowsEnergy
 from bet_lightning.methods.base import FULL, Method, Problem
-from bet_lightning.methods.bet.families import Family, MixedFamily, SpectralFamily
+from bet_lightning.methods.bet.families import Family, MixedFamily, PopularityFamily, SpectralFamily
 from bet_lightning.methods.bet.run import BETRun, Rounds
 from bet_lightning.methods.bet.settings import (
     Basis,
@@ -31,8 +31,8 @@ class BET(Method):
     folder for the deviations from the paper.
 
     Args:
-        family: Which actions there are. Default: ``SpectralFamily``, or ``MixedFamily`` where untrained cuts tell
-            little (NGCF).
+        family: Which actions there are. Default: ``SpectralFamily``; ``MixedFamily`` where untrained cuts tell little
+            (NGCF), the paper's ``PopularityFamily`` where a backbone does not know what its parameters are worth.
         basis: ``principal`` turns the pre-trained table's columns so that the first carry most of the scores, which
             stay what they are; ``trained`` leaves them, as in the paper.
         min_size: Smallest size of a row, 0 or 1. Default: 0 where the backbone rebuilds rows from their neighbours and
@@ -79,6 +79,8 @@ class BET(Method):
         Raises:
             ValueError: If the backbone cannot say what the family needs.
         """
+        if self.family is None and not isinstance(network, KnowsEnergy):
+            return PopularityFamily()
         family = self.family or (MixedFamily() if network.recipe.probe_epochs else SpectralFamily())
         if family.needs_energy and not isinstance(network, KnowsEnergy):
             raise ValueError(

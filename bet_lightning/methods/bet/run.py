@@ -24,6 +24,8 @@ from bet_lightning.methods.bet.settings import Start
 if TYPE_CHECKING:
     from bet_lightning.methods.bet.method import BET
 
+_PROBED_USERS = 10_000  # validated by a probe where the user says nothing: more tell hardly more
+
 Rounds = Generator[Round, Sequence[Outcome], None]
 
 
@@ -52,7 +54,7 @@ class BETRun:
             method.min_size(network),
             "fresh" in method.retrain.starts,
             steps,
-            probe.user_share,
+            min(1.0, _PROBED_USERS / network.num_users) if probe.user_share is None else probe.user_share,
         )
         self.orders = rows_of(problem).orders
         self.records = [ProbeRecord.from_dict(values) for values in self.state.get("records", [])]

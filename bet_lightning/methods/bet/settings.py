@@ -61,6 +61,7 @@ class ProbeSettings:
         epochs: Epochs of a probe (paper: 10 or 15); 0 ranks the cut table untrained. Default: 1 for the paper's
             family and for NGCF, else 0.
         user_share: Share of the validation users that it is validated on, rounded up to whole batches (paper: 1).
+            Default: all up to 10,000 users, then what makes about as many.
         refit_steps: Steps by which a cut table's kept parameters compensate for the others, before probes and warm
             retraining (LightGCN: conjugate gradients towards the full one's final vectors). Default: 0 for the paper's
             family, else 5.
@@ -70,12 +71,12 @@ class ProbeSettings:
     """
 
     epochs: int | None = None
-    user_share: float = 1.0
+    user_share: float | None = None
     refit_steps: int | None = None
 
     def __post_init__(self) -> None:
         require_at_least(self, 0, "epochs", "refit_steps")
-        if not 0 < self.user_share <= 1:
+        if self.user_share is not None and not 0 < self.user_share <= 1:
             raise ValueError(f"search.method.probe.user_share must be in (0, 1], got {self.user_share}")
 
 
