@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from jsonargparse import ArgumentError
+from jsonargparse import ArgumentError, Namespace
 from lightning_fabric.plugins import CheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -25,6 +25,7 @@ from bet_lightning.callbacks import PredictionWriter, SearchProgressBar
 from bet_lightning.callbacks.run_files import LastCheckpoint, RunLogger, SaveRunConfig, move_aside, prefer_offline
 from bet_lightning.callbacks.table_search import TableSearch
 from bet_lightning.compare.command import compare
+from bet_lightning.data.datamodule import own_name
 from bet_lightning.deploy.checkpoint_io import FileCheckpointIO, check_checkpoint
 from bet_lightning.deploy.exporting import best_checkpoint
 from bet_lightning.errors import one_line
@@ -81,11 +82,11 @@ class BETCLI(LightningCLI):
         parser.set_defaults(_DEFAULTS)
 
     def before_instantiate_classes(self) -> None:
-        """Name the run folder after the config file."""
+        """Name the run folder after the config file, or after the data where there is none."""
         config = self.config[self.subcommand]
         if config.trainer.default_root_dir is None:
-            stem = Path(str(config.config[0])).stem if config.config else "bet"
-            config.trainer.default_root_dir = f"runs/{stem}"
+            name = Path(str(config.config[0])).stem if config.config else _data_name(config.data)
+            config.trainer.default_root_dir = f"runs/{name}"
         if config.get("ckpt_path"):
             last = Path(config.trainer.default_root_dir) / "checkpoints" / "last.ckpt"
             path = last if config.ckpt_path == "last" else Path(config.ckpt_path)
@@ -179,6 +180,13 @@ class BETCLI(LightningCLI):
     @property
     def _folder(self) -> Path:
         return Path(self.trainer.default_root_dir)
+
+
+def _data_name(settings: Namespace) -> str:
+    """Name of the data that a call without a config is about."""
+    arguments = settings.init_args
+    path = arguments.get("path") or arguments.get("train_path")
+    return own_name(Path(path)) if path else str(arguments.get("name", "bet"))
 
 
 def main(args: ArgsType = None) -> None:

@@ -102,7 +102,7 @@ class InteractionDataModule(pl.LightningDataModule):
         super().__init__()
         self.shared = True
         self._own_paths = _collect_paths(path, train_path, valid_path, test_path)
-        self.name: str = _own_name(self._own_paths["train"]) if self._own_paths else name
+        self.name: str = own_name(self._own_paths["train"]) if self._own_paths else name
         self.data_dir = data_dir
         self.split = split or _usual_split(self.name, self._own_paths)
         self.user_column = user_column
@@ -267,7 +267,7 @@ def _collect_paths(path: str | None, train: str | None, valid: str | None, test:
     return {part: Path(file) for part, file in (given if path is None else {"train": path}).items()}
 
 
-def _own_name(path: Path) -> str:
+def own_name(path: Path) -> str:
     """Name own data after the training file, or after its folder where the file's name tells nothing."""
     folder = path.resolve().parent.name
     return folder if path.stem.lower() in _TELLS_NOTHING and folder else path.stem
