@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bet_lightning.callbacks.predictions import PredictionWriter
-from bet_lightning.modules import TopItems
+from bet_lightning.ranking.ranker import TopItems
 
 
 def make_trainer(folder: Path) -> Any:

@@ -8,12 +8,17 @@ import pytest
 import torch
 
 from bet_lightning.cli import main
-from bet_lightning.results import read_records, read_summary
-from tests.conftest import write_config
+from bet_lightning.runs.folder import read_probes, read_record
+from tests.conftest import SPECTRAL, UNIFORM, write_config
+
+pytestmark = pytest.mark.slow
 
 SETTINGS: dict[str, Any] = {
-    **{"num_iterations": 5, "num_tuned": 1, "num_retrain": 1, "max_epochs": 3, "patience": 1},
-    **{"retrain_init": "both", "retrain_parallel": "actions"},
+    "search": {"num_iterations": 5},
+    "tune": {"num_actions": 1},
+    "pretrain": {"max_epochs": 3, "patience": 1},
+    "retrain": {"num_actions": 1, "start": "both", "max_epochs": 3, "patience": 1, "parallel": "actions"},
+    "rules": [UNIFORM],
 }
 
 
@@ -32,19 +37,19 @@ def run_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_ranks_probe_actions_of_their_own(run_of_two: Path) -> None:
-    records = read_records(run_of_two / "actions.jsonl")
-    assert [record["iteration"] for record in records] == [0, 1, 2, 3, 4]
-    assert [record["rank"] for record in records] == [0, 1, 0, 1, 0]
-    assert len({str([record["user_counts"], record["item_counts"]]) for record in records}) == 5
-    assert all(record["fitness"] > 0 and len(record["metrics"]) == 6 for record in records)
-    tuned = [record["tuned"] for record in records if "tuned" in record]
-    assert sorted(start for each in tuned for start in each) == ["fresh", "warm"]
+    rule, *records = read_probes(run_of_two / "actions.jsonl")
+    assert (rule.strategy, rule.iteration, rule.rank) == ("given", 0, 0)
+    assert [record.iteration for record in records] == [1, 2, 3, 4, 5]
+    assert [record.rank for record in records] == [0, 1, 0, 1, 0]
+    assert len({record.action.key for record in records}) == 5
+    assert all(record.fitness > 0 and len(record.metrics) == 6 for record in records)
+    assert sorted(start for record in records for start in record.tuned) == ["fresh", "warm"]
 
 
 def test_ranks_retrain_actions_of_their_own(run_of_two: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    summary = read_summary(run_of_two)
-    names = {result["name"] for result in summary["results"]}
-    assert names == {f"{name}{start}" for name in ("bet", "uniform") for start in ("", "_fresh", "_warm")} | {"full"}
+    run = read_record(run_of_two)
+    names = {result.name for result in run.results}
+    assert names == {f"{name}_{start}" for name in ("bet", "uniform") for start in ("fresh", "warm")} | {"full"}
     main(
         [
             "validate",
@@ -57,15 +62,15 @@ def test_ranks_retrain_actions_of_their_own(run_of_two: Path, capsys: pytest.Cap
         ]
     )
     shown = capsys.readouterr().out
-    for result in summary["results"]:  # what other ranks trained is what was saved
-        assert f"{result['valid']['ndcg@20']:.4f}" in shown
+    for result in run.results:  # what other ranks trained is what was saved
+        assert f"{result.valid['ndcg@20']:.4f}" in shown
 
 
 def test_ranks_train_a_packed_table_together(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"family": "spectral", "num_iterations": 2, "probe_epochs": 0, "num_retrain": 1}
+    settings: dict[str, Any] = {"family": SPECTRAL, "search": {"num_iterations": 2}, "probe": {"epochs": 0}}
     states = []
     for storage in ("masked", "packed"):
-        fit_on_two(write_config(tmp_path, storage, "NGCF", storage=storage, **settings))
+        fit_on_two(write_config(tmp_path, storage, "NGCF", retrain={"num_actions": 1, "storage": storage}, **settings))
         checkpoint = torch.load(tmp_path / storage / "checkpoints" / "best.ckpt", weights_only=True)
         states.append(checkpoint["state_dict"])
     outside = torch.arange(8) >= states[0]["backbone.tables.0.sizes"].unsqueeze(1)

@@ -322,9 +322,22 @@ def test_a_resumed_run_goes_on_with_the_interrupted_training(
     assert read_record(tmp_path) == search.record
 
 
-def test_a_training_that_the_method_asks_for_no_more_is_begun_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("epoch", [1, 2, 3, 4])
+def test_a_resumed_training_has_its_own_tables_again(tmp_path: Path, epoch: int) -> None:
+    rounds = (soft(Epochs(3)), pruned)
+    interrupted(tmp_path, epoch, *rounds)
+    method = Scripted(*rounds)
+    fit(tmp_path, method, resume=True)
+    expected, _ = run_plainly(Scripted(*rounds))
+    assert [outcome.epochs for outcome in expected] == [3, 2]
+    for found, outcome in zip(method.outcomes, expected, strict=True):
+        assert_same(found, outcome)
+
+
+@pytest.mark.parametrize("changes", [{"epochs": Epochs(4, patience=4)}, {"storage": "packed"}, {"name": "other"}])
+def test_a_training_that_the_method_asks_for_no_more_is_begun_again(tmp_path: Path, changes: dict[str, Any]) -> None:
     interrupted(tmp_path, 4, *RESUMED)  # in the second training
-    rounds = (RESUMED[0], fresh(epochs=Epochs(4, patience=4)), RESUMED[2])
+    rounds = (RESUMED[0], fresh(**changes), RESUMED[2])
     method = Scripted(*rounds)
     fit(tmp_path, method, resume=True)
     expected, _ = run_plainly(Scripted(*rounds))
