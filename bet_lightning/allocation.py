@@ -39,7 +39,7 @@ class Allocation:
         return int(self.sizes.min())
 
     def num_bytes(self, shape: TableShape, dtype: Dtype = "fp32") -> int:
-        """Bytes of the packed table: values, and the size of every row unless the table is full.
+        """Return the bytes of the packed table: values, and the size of every row unless the table is full.
 
         Args:
             shape: The full table.
@@ -71,7 +71,7 @@ def check_cap(cap: int, num_rows: int, *, min_size: int, max_size: int) -> None:
 
 
 def split_cap(cap: int, user_share: float, num_users: int, num_items: int, *, min_size: int, max_size: int) -> int:
-    """Parameters for users: their share of the cap, moved to the nearest that both sides can spend."""
+    """Return parameters for users: their share of the cap, moved to the nearest that both sides can spend."""
     low = max(min_size * num_users, cap - max_size * num_items)
     high = min(max_size * num_users, cap - min_size * num_items)
     return min(max(round(user_share * cap), low), high)

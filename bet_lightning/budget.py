@@ -28,14 +28,14 @@ def parse_bytes(value: int | str) -> int:
 
 
 def size_bytes(max_size: int, min_size: int = 1) -> int:
-    """Bytes a packed table spends on the size of one row: 1 for up to 256 sizes, 2 beyond."""
+    """Return the bytes that a packed table spends on the size of a row: 1 for up to 256 sizes, 2 beyond."""
     return 1 if max_size - min_size < 256 else 2
 
 
 def packed_bytes(
     params: int, num_rows: int, max_size: int, *, dtype: Dtype = "fp32", min_size: int = 1, num_tables: int = 1
 ) -> int:
-    """Bytes of a packed table: values, the size of every row unless the table is full, the scales of int8.
+    """Return the bytes of a packed table: values, the size of every row unless the table is full, the scales of int8.
 
     Args:
         params: Sum of the sizes.
@@ -51,7 +51,7 @@ def packed_bytes(
 
 
 def format_bytes(num_bytes: float) -> str:
-    """Bytes for people, in decimal units: ``3.63 MB``."""
+    """Return bytes as people read them, in decimal units: ``3.63 MB``."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if num_bytes >= factor:
             return f"{num_bytes / factor:.2f} {unit}"
@@ -85,7 +85,7 @@ class TableShape:
         return self.num_rows * self.width
 
     def packed_bytes(self, params: int, *, dtype: Dtype = "fp32", min_size: int = 1) -> int:
-        """Bytes of a packed table with so many parameters: see :func:`packed_bytes`."""
+        """Return the bytes of a packed table with so many parameters: see :func:`packed_bytes`."""
         return packed_bytes(
             params, self.num_rows, self.width, dtype=dtype, min_size=min_size, num_tables=self.num_tables
         )

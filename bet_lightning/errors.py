@@ -21,7 +21,7 @@ _NO_CLASS = re.compile(r".*Expected a dot import path string: ([\w.]*\w).*")
 
 
 def one_line(error: BaseException) -> str:
-    """The message of this package's own error behind a parser's, else the parser's without what it repeats."""
+    """Return the message of this package's own error behind a parser's, else the parser's without what it repeats."""
     cause: BaseException | None = error
     while cause is not None:
         frames = traceback.extract_tb(cause.__traceback__)

@@ -43,7 +43,7 @@ def _pool(gains: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def top_prefixes(gains: Tensor, count: int) -> npt.NDArray[np.int64]:
-    """Lengths of rows' prefixes that gain most together, in any order of gains along a row.
+    """Return lengths of rows' prefixes that gain most together, in any order of gains along a row.
 
     Args:
         gains: (num_rows, width) floats.
@@ -67,7 +67,7 @@ def top_prefixes(gains: Tensor, count: int) -> npt.NDArray[np.int64]:
 
 
 def top_sizes(values: Array, cap: int, *, min_size: int, max_size: int) -> npt.NDArray[np.int64]:
-    """Sizes that keep the parameters of largest value, exactly as many as the cap allows.
+    """Return sizes that keep the parameters of largest value, exactly as many as the cap allows.
 
     Args:
         values: (num_rows, max_size), not increasing along a row: what a further parameter of a row is worth, in any

@@ -226,7 +226,7 @@ class Problem:
         return self.agree(self.recommender.evaluate(self._users(user_share)))
 
     def suffix(self, budget: ResolvedBudget) -> str:
-        """What names of results for a budget end in: nothing where there is one budget."""
+        """Return what names of results for a budget end in: nothing where there is one budget."""
         return f"@{budget.name}" if len(self.budgets) > 1 else ""
 
     def full_task(self, epochs: Epochs) -> Task:

@@ -89,13 +89,13 @@ class ActionsDataModule(pl.LightningDataModule):
         return PairLoader(self.train, self.batch_size, self.seed)
 
     def val_dataloader(self) -> PairLoader:
-        """The actions held out."""
+        """Return the actions held out."""
         return PairLoader(self.valid, self.batch_size)
 
     def test_dataloader(self) -> PairLoader:
-        """All actions."""
+        """Return all actions."""
         return PairLoader(self.pairs, self.batch_size)
 
     def predict_dataloader(self) -> PairLoader:
-        """All actions, in the order of the file."""
+        """Return all actions, in the order of the file."""
         return PairLoader(self.pairs, self.batch_size)

@@ -56,7 +56,7 @@ class FitnessPredictorModule(pl.LightningModule):
             self.predictor = FitnessPredictor(users, items, data.max_size, self.element_width, self.set_width)
 
     def training_step(self, batch: ActionFitness, batch_idx: int) -> Tensor:
-        """Mean squared error."""
+        """Return the mean squared error."""
         loss = fitness_loss(self.network, batch)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.fitness))
         return loss

@@ -31,7 +31,7 @@ class ActionFitness(NamedTuple):
 
 
 def fitness_loss(predictor: SetPredictor, pairs: ActionFitness) -> Tensor:
-    """Mean squared error of the predicted fitness (BET, Sec. 3.3)."""
+    """Return the mean squared error of the predicted fitness (BET, Sec. 3.3)."""
     return nn.functional.mse_loss(predictor(pairs.users, pairs.items), pairs.fitness)
 
 

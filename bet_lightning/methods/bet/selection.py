@@ -10,7 +10,7 @@ Selection = Literal["mixed", "greedy", "random", "nearest"]
 
 
 def strategy_at(iteration: int, selection: Selection) -> Strategy:
-    """The strategy of an iteration, counted from 0.
+    """Return the strategy of an iteration, counted from 0.
 
     ``mixed`` is the paper's schedule: three greedy iterations, a random one, a nearest one, and again.
 

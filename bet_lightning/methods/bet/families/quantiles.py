@@ -15,7 +15,7 @@ _MAX_STEPS = 60  # bisection alone halves the bracket below float64's resolution
 def quantile_counts(
     kinds: Tensor, shapes: Tensor, num_rows: Tensor, caps: Tensor, *, min_size: int, max_size: int
 ) -> Tensor:
-    """Histograms of the sizes that follow a distribution's quantiles and sum to a cap.
+    """Return histograms of the sizes that follow a distribution's quantiles and sum to a cap.
 
     With draws scaled by s and rounded, ``num_rows * P(s x > d - 1/2)`` rows have at least size d. Two scales close to
     each other are found between which these tails sum to the cap; the mixture of their tails that sums to it exactly
@@ -65,12 +65,12 @@ class _Tails:
         return ((d, part, shape) for d, part, shape in parts if len(part))
 
     def subset(self, chosen: Tensor) -> "_Tails":
-        """The same of some actions, by ascending indices."""
+        """Return the same of some actions, by ascending indices."""
         kept = self.kinds[chosen], self.shapes[chosen], self.num_rows[chosen]
         return _Tails(*kept, self.min_size, self.max_size)
 
     def solve_unrounded(self, caps: Tensor) -> tuple[Tensor, Tensor]:
-        """(b,) log scales at which draws that are cut off at the bounds, but not rounded, sum to the cap.
+        """Return (b,) log scales at which draws that are cut off at the bounds, but not rounded, sum to the cap.
 
         Newton's steps in the logit of the mean size between the bounds, which is nearly straight in the log scale.
 

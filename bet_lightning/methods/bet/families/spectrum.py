@@ -53,7 +53,7 @@ class Spectrum:
         return slice(None, self.num_users), slice(self.num_users, None)
 
     def user_cap(self, cap: int, user_share: float, min_size: int) -> int:
-        """The users' share of a cap, moved to the nearest that both sides can spend."""
+        """Return the users' share of a cap, moved to the nearest that both sides can spend."""
         num_items = self.num_rows - self.num_users
         return split_cap(cap, user_share, self.num_users, num_items, min_size=min_size, max_size=self.max_size)
 
