@@ -1,6 +1,6 @@
 """``python -m tests.benchmarks.basis``: what turning a trained table's columns does to its scores, by backbone.
 
-Trains a full table for some epochs, turns a copy of it as ``TableSearch`` does, and prints the largest difference of a
+Trains a full table for some epochs, turns a copy of it as BET does, and prints the largest difference of a
 score over all users and items, beside the largest score.
 """
 
@@ -11,11 +11,15 @@ from pathlib import Path
 
 import torch
 
-from bet_lightning.backbones import Backbone
+from bet_lightning.backbones import Backbone, TurnsBasis
 from bet_lightning.data import InteractionDataModule
-from bet_lightning.modules import LRSchedule
+from bet_lightning.methods.base import Epochs, Task
+from bet_lightning.objectives import BPR
+from bet_lightning.recommender import Recommender
+from bet_lightning.training import train_task
+from tests.benchmarks.data import edges_of
 from tests.benchmarks.probes import BACKBONES
-from tests.benchmarks.training import Training
+from tests.benchmarks.training import bpr_schedule
 
 
 @torch.no_grad()
@@ -40,14 +44,14 @@ def main(args: Sequence[str] | None = None) -> dict[str, float]:
     options = parser.parse_args(args)
     data = InteractionDataModule(options.data, str(options.data_dir))
     data.setup("fit")
+    task = Task("pretrain", "full", Epochs(options.epochs, eval_every_n_epochs=options.epochs), "full")
     found = {}
     for name, backbone in BACKBONES.items():
-        training = Training(data, options.max_size, LRSchedule(), backbone=backbone)
-        torch.manual_seed(0)  # of NGCF's dropout
-        for _ in range(options.epochs):
-            training.train_epoch()
-        network = training.module.network
+        network = backbone(edges_of(data.dataset.train), options.max_size)
+        recommender = Recommender(network, BPR(), 1e-4, bpr_schedule(data))
+        train_task(task, recommender, data.train_dataloader(), lambda _: data.val_dataloader())
         turned = copy.deepcopy(network)
+        assert isinstance(turned, TurnsBasis)
         turned.to_principal_basis()
         found[name], largest = largest_difference(network, turned)
         print(f"{name}: scores differ by {found[name]:.1e} at most, the largest is {largest:.2f}", flush=True)

@@ -9,9 +9,14 @@ import torch
 from torch import Tensor
 
 from bet_lightning.backbones import Edges
-from bet_lightning.data import BPRBatch, InteractionDataModule, RankingLoader
+from bet_lightning.data import BPRBatch, Csr, InteractionDataModule, RankingLoader
 
 GOWALLA_SHAPE = {"synthetic_users": 29_858, "synthetic_items": 40_981, "synthetic_interactions": 1_027_370}
+
+
+def edges_of(train: Csr) -> Edges:
+    """Training edges, as backbones are made from."""
+    return Edges(torch.from_numpy(train.rows()), torch.from_numpy(train.indices), train.num_rows, train.num_cols)
 
 
 @dataclass
@@ -45,8 +50,7 @@ class Bench:
     @cached_property
     def edges(self) -> Edges:
         """Training edges."""
-        train = self.data.dataset.train
-        return Edges(torch.from_numpy(train.rows()), torch.from_numpy(train.indices), train.num_rows, train.num_cols)
+        return edges_of(self.data.dataset.train)
 
     @property
     def num_rows(self) -> int:

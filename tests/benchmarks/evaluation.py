@@ -6,20 +6,14 @@ import torch
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone, LightGCN, NeuMF
-from bet_lightning.modules import RecommenderModule
+from bet_lightning.objectives import BPR
+from bet_lightning.ranking import RankingMetrics
+from bet_lightning.recommender import Recommender
 from tests.benchmarks.data import Bench
 from tests.benchmarks.measure import Row, Work, compare
 
 K = 20
 BLOCK = 1024  # users at once
-
-
-def evaluate(module: RecommenderModule, bench: Bench) -> dict[str, float]:
-    """Rank all items for all users and average the metrics, as validation does."""
-    module.on_validation_epoch_start()
-    for batch in bench.all_users(BLOCK):
-        module.validation_step(batch, 0)
-    return {name: float(value) for name, value in module.metrics.compute().items()}
 
 
 def example_loop(users: Tensor, items: Tensor, bench: Bench) -> float:
@@ -38,13 +32,12 @@ def example_loop(users: Tensor, items: Tensor, bench: Bench) -> float:
 
 def ranking(bench: Bench, make: type[Backbone], d: int, threads: int) -> list[Row]:
     """Full ranking of all users for one backbone."""
-    module = RecommenderModule(lambda edges: make(edges, d), ks=(K,))
-    module.build(bench.data.dataset.train)
+    recommender = Recommender(make(bench.edges, d), BPR(), metrics=RankingMetrics((K,)))
     rivals: dict[str, Work] = {}
     floor: Work | None = None
     if make is LightGCN:
-        users, items = module.network.encode()
-        size = module.users_per_block()
+        users, items = recommender.network.encode()
+        size = recommender.ranker.users_per_block()
         blocks = [block for batch in bench.all_users(BLOCK) for block in batch.users.split(size)]
 
         def floor() -> None:
@@ -52,12 +45,12 @@ def ranking(bench: Bench, make: type[Backbone], d: int, threads: int) -> list[Ro
                 torch.topk(users[block] @ items.T, K, dim=1)
 
         rivals["torch_geometric's example"] = lambda: example_loop(users, items, bench)
-        expected, found = example_loop(users, items, bench), evaluate(module, bench)[f"recall@{K}"]
+        expected, found = example_loop(users, items, bench), recommender.evaluate(bench.all_users(BLOCK))[f"recall@{K}"]
         if abs(expected - found) > 1e-6:
             raise AssertionError(f"ours ranks to recall {found}, the example to {expected}")
     return compare(
         f"full ranking, {make.__name__}",
-        lambda: evaluate(module, bench),
+        lambda: recommender.evaluate(bench.all_users(BLOCK)),
         rivals,
         floor=floor,
         d=d,

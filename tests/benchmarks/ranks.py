@@ -12,21 +12,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-CONFIG = Path(__file__).parents[2] / "configs" / "lastfm_lightgcn_spectral.yaml"
-SEARCH = "--trainer.callbacks.init_args."
+DATA = ["--data.name=lastfm", "--data.batch_size=2048", "--model.backbone=LightGCN", "--model.backbone.max_size=64"]
+METHOD = "--search.method."
 FEW = 8  # probes of the shorter run
 
 
-def fit(folder: Path, data_dir: Path, seed: int, ranks: int, **settings: object) -> float:
+def fit(folder: Path, data_dir: Path, seed: int, ranks: int, settings: Mapping[str, object]) -> float:
     """Run ``fit`` and return its seconds."""
-    command = [sys.executable, "-m", "bet_lightning", "fit", "--config", str(CONFIG)]
-    command += [f"--data.init_args.data_dir={data_dir}", f"--trainer.default_root_dir={folder}"]
-    command += [f"--seed_everything={seed}", "--trainer.enable_progress_bar=false", f"{SEARCH}rivals=[]"]
-    command += [f"{SEARCH}retrain_init=fresh", f"{SEARCH}num_tuned=0"]
-    command += [f"{SEARCH}{name}={value}" for name, value in settings.items()]
+    command = [sys.executable, "-m", "bet_lightning", "fit", *DATA, f"--data.data_dir={data_dir}"]
+    command += [f"--trainer.default_root_dir={folder}", f"--seed_everything={seed}", "--search.budget=10%"]
+    command += ["--trainer.enable_progress_bar=false", f"{METHOD}rules=[]", f"{METHOD}tune.num_actions=0"]
+    command += [f"{METHOD}retrain.start=fresh", f"{METHOD}probe.user_share=1.0"]
+    command += [f"{METHOD}{name}={value}" for name, value in settings.items()]
     if ranks > 1:
         command += [f"--trainer.devices={ranks}", "--trainer.strategy=ddp"]
     begin = time.perf_counter()
@@ -53,15 +53,16 @@ def main(args: Sequence[str] | None = None) -> float:
     seconds: dict[int, list[float]] = {1: [], options.ranks: []}
     with tempfile.TemporaryDirectory() as temporary:
         full = Path(temporary) / "full"
-        fit(full, options.data_dir, 0, 1, num_iterations=0, max_epochs=options.epochs)
-        settings = {"pretrained": full / "checkpoints" / "full.ckpt", "family": "paper", "min_size": 1}
-        settings |= {"refit_steps": 0, "num_random": 0, "max_epochs": 1}
+        fit(full, options.data_dir, 0, 1, {"search.num_iterations": 0, "pretrain.max_epochs": options.epochs})
+        settings = {"pretrain.checkpoint": full / "checkpoints" / "full.ckpt", "family": "PopularityFamily"}
+        settings |= {"search.num_random": 0, "retrain.max_epochs": 1}
         for seed in range(options.seeds):
             for ranks, taken in seconds.items():
                 times = []
                 for probes in (FEW, FEW + options.probes):
                     folder = Path(temporary) / f"{seed}-{ranks}-{probes}"
-                    times.append(fit(folder, options.data_dir, seed, ranks, num_iterations=probes, **settings))
+                    chosen = settings | {"search.num_iterations": probes}
+                    times.append(fit(folder, options.data_dir, seed, ranks, chosen))
                 taken.append(times[1] - times[0])
                 found = best_fitness(folder)
                 print(f"seed {seed}, {ranks} ranks: {taken[-1]:.1f} s, best fitness {found:.4f}", flush=True)

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.nn.models import LightGCN as PyGLightGCN
 
-from bet_lightning.backbones import MF, NGCF, Edges, LightGCN, NeuMF
+from bet_lightning.backbones import MF, NGCF, Backbone, Edges, LightGCN, NeuMF
 from bet_lightning.data import BPRBatch
+from bet_lightning.objectives import BPR, total_loss
 
 Step = Callable[[BPRBatch], object]
 L2 = 1e-4
@@ -33,15 +34,9 @@ def train_step(model: nn.Module, loss_of: Callable[[BPRBatch], Tensor], fused: b
     return step
 
 
-def our_step(model: nn.Module) -> Step:
-    """The step that ``RecommenderModule`` trains with."""
-
-    def loss(batch: BPRBatch) -> Tensor:
-        pos_scores, neg_scores, penalty = model(*batch)
-        result: Tensor = functional.softplus(neg_scores - pos_scores).mean() + L2 * penalty
-        return result
-
-    return train_step(model, loss, fused=True)
+def our_step(model: Backbone) -> Step:
+    """A step of Adam on the loss that the package trains with."""
+    return train_step(model, lambda batch: total_loss(model, BPR(), L2, batch), fused=True)
 
 
 def _triplet_loss(final: Tensor, ego: Tensor, batch: BPRBatch, num_users: int) -> Tensor:

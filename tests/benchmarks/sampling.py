@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import structured_negative_sampling
 
-from bet_lightning.budget import Budget
-from bet_lightning.search import BoundedSampler, BudgetedSearch, FitnessPredictor, PopularityProfile
+from bet_lightning.budget import Budget, TableShape
+from bet_lightning.methods.bet.families import BoundedSampler
+from bet_lightning.methods.bet.fitness_predictor import FitnessPredictor
+from bet_lightning.methods.bet.profile import PopularityProfile
+from bet_lightning.methods.bet.search import BudgetedSearch
 from tests.benchmarks.data import Bench
 from tests.benchmarks.measure import Row, compare
 
@@ -37,7 +40,7 @@ def negatives(bench: Bench, threads: int) -> list[Row]:
 
 def draw_and_score(users: PopularityProfile, items: PopularityProfile, count: int) -> Tensor:
     """Draw candidate actions at 90 % sparsity and predict their fitness."""
-    cap = Budget(keep_ratio=0.1).cap(users.num_rows + items.num_rows, MAX_SIZE)
+    cap = Budget(keep_ratio=0.1).cap(TableShape(users.num_rows, items.num_rows, MAX_SIZE))
     sampler = BoundedSampler(users.num_rows, items.num_rows, cap, MAX_SIZE)
     predictor = FitnessPredictor(users, items, MAX_SIZE)
     candidates = sampler.sample(count, torch.Generator().manual_seed(0))
@@ -127,7 +130,7 @@ def iteration(bench: Bench, threads: int) -> list[Row]:
     data, count = bench.data.dataset, 10_000
     frequencies = torch.from_numpy(data.user_frequency), torch.from_numpy(data.item_frequency)
     users, items = (PopularityProfile.from_frequency(frequency) for frequency in frequencies)
-    cap = Budget(keep_ratio=0.1).cap(data.num_users + data.num_items, MAX_SIZE)
+    cap = Budget(keep_ratio=0.1).cap(TableShape(data.num_users, data.num_items, MAX_SIZE))
     sampler = BoundedSampler(data.num_users, data.num_items, cap, MAX_SIZE)
     search = BudgetedSearch([sampler], FitnessPredictor(users, items, MAX_SIZE), num_candidates=count)
     return compare(

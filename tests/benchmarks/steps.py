@@ -11,6 +11,7 @@ from torch_geometric.nn.models import LightGCN as PyGLightGCN
 from bet_lightning.backbones import MF, NGCF, Backbone, LightGCN, NeuMF
 from bet_lightning.backbones.products import BLOCK_COLUMNS
 from bet_lightning.modules import RecommenderModule
+from bet_lightning.objectives import BPR
 from tests.benchmarks import rivals
 from tests.benchmarks.data import Bench
 from tests.benchmarks.measure import Row, Work, compare
@@ -145,7 +146,7 @@ def lightning_overhead(bench: Bench, d: int, batch: int, threads: int) -> list[R
     """Steps of LightGCN in a Trainer against the same steps in a bare loop: ours is the Trainer."""
     num_steps = min(30, len(bench.batches(batch, 30)))
     bench.data.triplets.batch_size = batch
-    module = RecommenderModule(lambda edges: LightGCN(edges, d))
+    module = RecommenderModule(lambda edges: LightGCN(edges, d), objective=BPR())
     module.build(bench.data.dataset.train)
     trainer = pl.Trainer(
         max_epochs=-1,

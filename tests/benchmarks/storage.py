@@ -12,16 +12,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bet_lightning import backbones
-from bet_lightning.baselines import PopularitySizes
 from bet_lightning.budget import Budget
-from bet_lightning.modules import LRSchedule
+from bet_lightning.methods import PopularitySizes
+from bet_lightning.methods.base import Epochs, Problem, Storage, Task
 from tests.benchmarks.data import Bench
 from tests.benchmarks.measure import Work, paired
-from tests.benchmarks.training import Training
+from tests.benchmarks.training import Training, bpr_schedule
 
 
 def count_bytes(tensors: Iterable[Tensor]) -> int:
@@ -31,13 +30,13 @@ def count_bytes(tensors: Iterable[Tensor]) -> int:
 
 def held(training: Training) -> dict[str, int]:
     """Bytes by what holds them, once a step has been made."""
-    parameters = list(training.module.network.parameters())
+    parameters = list(training.network.parameters())
     states = itertools.chain.from_iterable(state.values() for state in training.optimizer.state.values())
     return {
         "parameters": count_bytes(parameters),
         "gradients": count_bytes(p.grad for p in parameters if p.grad is not None),
         "optimizer": count_bytes(value for value in states if isinstance(value, Tensor)),
-        "indices": count_bytes(training.module.network.tables.buffers()),
+        "indices": count_bytes(training.network.tables.buffers()),
     }
 
 
@@ -47,7 +46,7 @@ def step_of(training: Training, bench: Bench, size: int) -> Work:
 
     def step() -> None:
         training.optimizer.zero_grad()
-        training.module.loss(next(batches)).backward()
+        training.recommender.loss(next(batches)).backward()
         training.optimizer.step()
 
     return step
@@ -70,18 +69,17 @@ def main(args: Sequence[str] | None = None) -> dict[str, Any]:
     bench = Bench(options.data, options.data_dir, options.steps)
     bench.data.triplets.batch_size = options.batch_size
     trainings = {}
-    for storage in ("masked", "packed"):
-        training = Training(bench.data, options.max_size, LRSchedule(), backbone=getattr(backbones, options.backbone))
-        network = training.module.network
-        cap = Budget(keep_ratio=options.keep_ratio).cap(network.num_rows, network.row_width, min_size=1)
-        frequencies = network.frequency[: network.num_users], network.frequency[network.num_users :]
-        sizes = PopularitySizes(options.exponent).sizes(*frequencies, cap, network.row_width, 1)
-        training.start(None, sizes, packed=storage == "packed")
-        trainings[storage] = training
+    storages: tuple[Storage, ...] = ("masked", "packed")
+    for storage in storages:
+        backbone, schedule = getattr(backbones, options.backbone), bpr_schedule(bench.data)
+        trainings[storage] = training = Training(bench.data, options.max_size, schedule, backbone=backbone)
+        budget = Budget(keep_ratio=options.keep_ratio).resolve(training.network.shape)
+        problem = Problem(training.recommender, lambda _: bench.data.val_dataloader(), [budget])
+        sizes = PopularitySizes(options.exponent).allocate(problem, budget)
+        training.begin(Task("retrain", storage, Epochs(), budget=budget, allocation=sizes, storage=storage))
     result: dict[str, Any] = {"epochs": {storage: [] for storage in trainings}}
     for epoch in range(options.epochs):
         for storage, training in trainings.items():
-            torch.manual_seed(epoch)  # NGCF drops messages
             seconds, metrics = training.train_epoch(), training.metrics()
             result["epochs"][storage].append(metrics)
             shown = ", ".join(f"{name} {value:.6f}" for name, value in metrics.items())
@@ -91,7 +89,7 @@ def main(args: Sequence[str] | None = None) -> dict[str, Any]:
         print(f"metrics are {'equal' if result['equal'] else 'not equal'} in all digits")
     works = {storage: step_of(training, bench, options.batch_size) for storage, training in trainings.items()}
     for training in trainings.values():
-        training.module.train()
+        training.network.train()
     result["step_s"] = paired(works, options.steps)
     result["bytes"] = {storage: held(training) for storage, training in trainings.items()}
     totals = {storage: sum(parts.values()) for storage, parts in result["bytes"].items()}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bet_lightning import cli
-from bet_lightning.results import read_summary
+from bet_lightning.runs.folder import read_record
 from tests.benchmarks import __main__ as benchmarks
 from tests.benchmarks import basis, convergence, growth, probes, round_trip, serving, storage
 from tests.benchmarks.measure import paired
@@ -24,6 +24,7 @@ def test_medians_of_paired_runs() -> None:
     assert set(medians) == {"a", "b"} and min(medians.values()) >= 0
 
 
+@pytest.mark.slow
 @needs_data
 def test_every_benchmark_runs(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
@@ -36,7 +37,7 @@ def test_every_benchmark_runs(tmp_path: Path) -> None:
 
 
 @needs_data
-@pytest.mark.parametrize("family", ["paper", "spectral"])
+@pytest.mark.parametrize("family", ["paper", pytest.param("spectral", marks=pytest.mark.slow)])
 def test_the_study_of_probes_runs(family: str) -> None:
     epochs = ["--epochs", "1", "--warm-epochs", "1", *(["--softmax", "--warm-only"] if family == "spectral" else [])]
     found = probes.main(
@@ -49,6 +50,7 @@ def test_the_study_of_probes_runs(family: str) -> None:
         assert all(-1 <= each[f"rho_{kind}"] <= 1 and each[f"lost_{kind}"] >= 0 for kind in kinds)
 
 
+@pytest.mark.slow
 @needs_data
 def test_turning_trained_tables_leaves_their_scores() -> None:
     found = basis.main(["--data-dir", DATA_DIR, "--max-size", "16", "--epochs", "1"])
@@ -65,7 +67,7 @@ def test_the_study_of_convergence_runs() -> None:
 
 
 @needs_data
-@pytest.mark.parametrize("backbone", ["LightGCN", "NGCF"])
+@pytest.mark.parametrize("backbone", ["LightGCN", pytest.param("NGCF", marks=pytest.mark.slow)])
 def test_the_study_of_storage_runs(backbone: str) -> None:
     arguments = ["--data", "lastfm", "--data-dir", DATA_DIR, "--backbone", backbone, "--max-size", "16"]
     found = storage.main([*arguments, "--epochs", "1", "--steps", "1"])
@@ -88,9 +90,10 @@ def test_growth_is_fitted() -> None:
     assert growth.fit(points) == pytest.approx((5, 2.0, 0.5))
 
 
+@pytest.mark.slow
 def test_the_comparison_of_servings_runs(tmp_path: Path) -> None:
     run, table = tmp_path / "run", tmp_path / "table"
-    cli.main(["fit", "--config", str(write_config(tmp_path, "run", num_iterations=1, num_retrain=1, rivals=[]))])
+    cli.main(["fit", "--config", str(write_config(tmp_path, "run", search={"num_iterations": 1}))])
     config = ["--config", str(run / "config.yaml")]
     cli.main(["test", *config])
     cli.main(["export", *config, "--output", str(table)])
@@ -101,16 +104,21 @@ def test_the_comparison_of_servings_runs(tmp_path: Path) -> None:
     assert all(row["peak_mb"] > 0 for row in rows)
 
 
+@pytest.mark.slow
 @needs_data
 def test_the_round_trip_is_compared(tmp_path: Path) -> None:
     run, table, lists = tmp_path / "run", tmp_path / "table", tmp_path / "lists.parquet"
-    config = write_config(tmp_path, "run", "MF", num_iterations=1, num_retrain=1, rivals=[], max_epochs=1)
+    retrain = {"num_actions": 1, "max_epochs": 1}
+    config = write_config(
+        tmp_path, "run", "MF", search={"num_iterations": 1}, pretrain={"max_epochs": 1}, retrain=retrain
+    )
     cli.main(["fit", "--config", str(config), "--data.init_args.name", "lastfm", "--data.init_args.data_dir", DATA_DIR])
     saved = ["--config", str(run / "config.yaml")]
     cli.main(["test", *saved])
     cli.main(["export", *saved, "--output", str(table)])
     cli.main(["predict", *saved, "--predictions.path", str(lists)])
     found = round_trip.main(["--table", str(table), "--data-dir", DATA_DIR, "--lists", str(lists)])
-    result = next(result for result in read_summary(run)["results"] if result["name"] == "bet")
-    assert {name: found[name] for name in result["test"]} == pytest.approx(result["test"], abs=1e-4)
+    result = read_record(run).result("bet")
+    assert result and result.test
+    assert {name: found[name] for name in result.test} == pytest.approx(result.test, abs=1e-4)
     assert found["largest_score_difference"] < 1e-6 and found["lists_that_differ"] <= 2

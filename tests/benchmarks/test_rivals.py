@@ -20,6 +20,7 @@ REFERENCES: dict[str, tuple[type[Backbone], dict[str, float], Reference]] = {
 }
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize("name", REFERENCES)
 def test_fast_step_trains_what_the_reference_trains(name: str) -> None:

@@ -1,16 +1,28 @@
-"""One backbone trained in a bare loop, epoch by epoch, with its validation quality on demand."""
+"""One backbone trained epoch by epoch, as the package trains a task, with its validation quality on demand."""
 
-import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bet_lightning.backbones import Backbone, LightGCN
 from bet_lightning.data import InteractionDataModule, RankingLoader
-from bet_lightning.modules import LRSchedule, RecommenderModule, SampledSoftmax
+from bet_lightning.methods.base import Epochs, Task
+from bet_lightning.objectives import BPR, Objective
+from bet_lightning.recommender import Recommender, make_optimizer
+from bet_lightning.schedule import LRSchedule
+from bet_lightning.training import Trial, train_epoch
+from bet_lightning.training.loop import epoch_seed
+from tests.benchmarks.data import edges_of
+
+SEED = 0
+FULL = Task("pretrain", "full", Epochs())
+
+
+def bpr_schedule(data: InteractionDataModule, lr: float = 0.03) -> LRSchedule:
+    """The learning rate for BPR, which falls every 200 steps, as in BET's own code."""
+    return LRSchedule(lr, 0.95, 200 / len(data.train_dataloader()), 0.001)
 
 
 class Training:
@@ -22,7 +34,7 @@ class Training:
         schedule: Learning rate of Adam.
         shares: Shares of the validation users to evaluate on.
         backbone: Makes the backbone from edges and columns.
-        softmax: The loss instead of BPR.
+        objective: The loss.
         l2: Weight of the regulariser.
     """
 
@@ -33,61 +45,43 @@ class Training:
         schedule: LRSchedule,
         shares: Sequence[float] = (1.0,),
         backbone: Callable[..., Backbone] = LightGCN,
-        softmax: SampledSoftmax | None = None,
+        objective: Objective | None = None,
         l2: float = 1e-4,
     ) -> None:
-        self.data, self.schedule = data, schedule
-        self.module = RecommenderModule(lambda edges: backbone(edges, max_size), softmax=softmax, l2=l2)
-        self.module.build(data.dataset.train)
+        self.data = data
+        network = backbone(edges_of(data.dataset.train), max_size)
+        self.recommender = Recommender(network, objective or BPR(), l2, schedule)
         valid = data.dataset.valid
         users = np.random.default_rng(0).permutation(np.flatnonzero(valid.degrees()))
         self.loaders = {
             share: RankingLoader(users[: max(1, int(share * len(users)))], data.dataset.train, valid, 1024)
             for share in shares
         }
-        self.start(None)
+        self.begin(FULL)
 
-    def start(
-        self,
-        weights: Mapping[str, Tensor] | None,
-        sizes: Tensor | None = None,
-        refit_steps: int = 0,
-        packed: bool = False,
-    ) -> None:
-        """Begin a training from a full table, or from the initial one of seed 0, with the sizes of all rows."""
-        network = self.module.network
-        network.unpack()
-        if weights is None:
-            network.reset_parameters(torch.Generator().manual_seed(0))
-            if sizes is not None:
-                network.set_sizes(sizes)
-        else:
-            network.load_state_dict(weights)
-            if sizes is not None:
-                network.cut(sizes, refit_steps)
-        if packed:
-            network.pack()
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=1.0, fused=True)
-        self.epoch, self.steps = 0, itertools.count()
+    @property
+    def network(self) -> Backbone:
+        """The backbone."""
+        return self.recommender.network
+
+    def begin(self, task: Task) -> None:
+        """Begin a training: tables, weights and sizes of a task, and a fresh optimiser."""
+        Trial(task).begin(self.network, SEED)
+        self.batches = self.data.train_dataloader()
+        schedule = task.schedule or self.recommender.schedule
+        self.optimizer, self.scheduler = make_optimizer(self.network.parameters(), schedule, lambda: len(self.batches))
+        self.epoch = 0
 
     def train_epoch(self) -> float:
         """Train one epoch and return its seconds."""
         begin = time.perf_counter()
-        loader = self.data.train_dataloader()
-        loader.sampler.set_epoch(self.epoch)
-        self.module.train()
-        for batch in loader:
-            self.optimizer.param_groups[0]["lr"] = self.schedule(next(self.steps))
-            self.optimizer.zero_grad()
-            self.module.loss(batch).backward()
-            self.optimizer.step()
+        seed = epoch_seed(SEED, self.epoch)
+        torch.manual_seed(seed)
+        self.batches.sampler.set_epoch(seed)
+        train_epoch(self.recommender, self.batches, self.optimizer, self.scheduler)
         self.epoch += 1
         return time.perf_counter() - begin
 
     def metrics(self, share: float = 1.0) -> dict[str, float]:
         """Validation metrics by name on a share of the users."""
-        self.module.eval()
-        self.module.on_validation_epoch_start()
-        for batch in self.loaders[share]:
-            self.module.validation_step(batch, 0)
-        return {name: float(value) for name, value in self.module.metrics.compute().items()}
+        return self.recommender.evaluate(self.loaders[share])
