@@ -133,7 +133,9 @@ class BETCLI(LightningCLI):
             raise ValueError("trainer.callbacks: there can be one TableSearch, which the key search makes")
         if isinstance(self.model, modules.RecommenderModule):
             callbacks.append(self._get(self.config_init, "search"))
-        if not config["fast_dev_run"]:
+        if config["barebones"]:
+            raise ValueError("trainer.barebones True leaves no room for logs, checkpoints and a search")
+        if not config["fast_dev_run"] and config["enable_checkpointing"] is not False:
             callbacks.append(LastCheckpoint())
         if config["enable_progress_bar"] is not False:
             callbacks.append(SearchProgressBar())
@@ -220,6 +222,7 @@ def main(args: ArgsType = None) -> None:
             model_class=None,
             trainer_class=Trainer,
             subclass_mode_data=True,
+            auto_configure_optimizers=False,
             seed_everything_default=0,
             save_config_callback=SaveRunConfig,
             save_config_kwargs={"save_to_log_dir": False},

@@ -316,4 +316,5 @@ def require_at_least(settings: object, low: int, *names: str) -> None:
         value = getattr(settings, name)
         if value is not None and value < low:
             section = type(settings).__name__.removesuffix("Settings").lower()
-            raise ValueError(f"search.method.{section}.{name} must be at least {low}, got {value}")
+            flag = f"search.method: {name}" if type(settings) is Epochs else f"search.method.{section}.{name}"
+            raise ValueError(f"{flag} must be at least {low}, got {value}")
