@@ -42,7 +42,7 @@ def main(args: Sequence[str] | None = None) -> dict[str, float]:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--max-size", type=int, default=64)
     options = parser.parse_args(args)
-    data = InteractionDataModule(options.data, str(options.data_dir))
+    data = InteractionDataModule(options.data, str(options.data_dir), batch_size=4096)
     data.setup("fit")
     task = Task("pretrain", "full", Epochs(options.epochs, eval_every_n_epochs=options.epochs), "full")
     found = {}

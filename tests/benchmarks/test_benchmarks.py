@@ -7,7 +7,7 @@ import pytest
 from bet_lightning import cli
 from bet_lightning.runs.folder import read_record
 from tests.benchmarks import __main__ as benchmarks
-from tests.benchmarks import basis, convergence, growth, probes, round_trip, serving, storage
+from tests.benchmarks import basis, convergence, growth, probes, ranks, round_trip, serving, storage
 from tests.benchmarks.measure import paired
 from tests.conftest import write_config
 
@@ -82,6 +82,15 @@ def test_the_study_of_storage_runs(backbone: str) -> None:
 def test_the_study_of_growth_runs() -> None:
     points = growth.main(["--max-gb", "0.15", "--rounds", "1", "--threads", "1"])
     assert len(points) == 1 and points[0]["seconds"] > 0 and points[0]["interactions"] > 150_000
+
+
+@pytest.mark.slow
+@needs_data
+def test_the_study_of_ranks_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    ratio = ranks.main(["--data-dir", DATA_DIR, "--probes", "1", "--seeds", "1", "--epochs", "1", "--ranks", "1"])
+    assert ratio == 1.0  # one rank against itself
+    measured, summary = capsys.readouterr().out.splitlines()
+    assert float(measured.split()[-1]) > 0 and summary.startswith("1 ranks probe 1.00 times as many")
 
 
 def test_growth_is_fitted() -> None:
