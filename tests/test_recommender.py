@@ -19,7 +19,7 @@ class Contrasted(MF):
     """Adds to the loss of a batch."""
 
     def auxiliary_loss(self, users: Tensor, pos_items: Tensor, neg_items: Tensor) -> Tensor:
-        return 7 * self.table()(users).sum() + pos_items.sum() - neg_items.sum()
+        return torch.sum(7 * self.table()(users)) + pos_items.sum() - neg_items.sum()
 
 
 def made(network: Backbone) -> Backbone:

@@ -34,10 +34,10 @@ class Bare(Backbone):
         return pos_scores, neg_scores, rows.sum() * 0
 
     def encode(self) -> Tensor:
-        return self.table()().detach().clone()
+        return torch.clone(self.table()().detach())
 
     def score(self, encoded: Tensor, users: Tensor) -> Tensor:
-        return encoded[users] @ encoded[7:].T
+        return torch.matmul(encoded[users], encoded[7:].T)
 
 
 @pytest.mark.parametrize(

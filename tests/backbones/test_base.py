@@ -55,7 +55,7 @@ def test_gradient_reaches_only_what_the_sizes_keep(factory: Factory, edges: Edge
     pos_scores, neg_scores, regularizer = backbone(*triplets)
     ((neg_scores - pos_scores).exp().mean() + regularizer).backward()
     for index in range(len(backbone.tables)):
-        table = backbone.table(index)
+        table = backbone.masked_table(index)
         assert table.weight.grad is not None
         masked = torch.arange(6) >= table.sizes.unsqueeze(1)
         assert (table.weight.grad[masked] == 0).all()
@@ -71,7 +71,7 @@ def test_reset_is_deterministic_and_keeps_sizes(factory: Factory, edges: Edges) 
     sizes = first.sizes
     first.reset_parameters(torch.Generator().manual_seed(1))
     assert torch.equal(first.sizes, sizes)
-    assert not torch.equal(first.table().weight, second.table().weight)
+    assert not torch.equal(first.masked_table().weight, second.masked_table().weight)
     with torch.no_grad():
         for parameter in first.parameters():
             parameter.fill_(7.0)
@@ -91,7 +91,7 @@ def test_sizes_are_shared_over_tables(factory: Factory, edges: Edges) -> None:
     assert backbone.sizes.dtype == torch.int64
     assert torch.equal(backbone.sizes, sizes.long())
     assert backbone.num_used == int(sizes.sum())
-    shares = torch.stack([backbone.table(t).sizes.long() for t in range(num_tables)])
+    shares = torch.stack([backbone.masked_table(t).sizes.long() for t in range(num_tables)])
     assert ((shares[0] - shares[-1]).abs() <= 1).all()
     assert (shares[0] >= shares[-1]).all()
 
@@ -99,8 +99,8 @@ def test_sizes_are_shared_over_tables(factory: Factory, edges: Edges) -> None:
 def test_uint8_sizes_do_not_wrap(edges: Edges) -> None:
     backbone = NeuMF(edges, max_size=128)
     backbone.set_sizes(torch.full((16,), 255, dtype=torch.uint8))
-    assert backbone.table(0).sizes.tolist() == [128] * 16
-    assert backbone.table(1).sizes.tolist() == [127] * 16
+    assert backbone.masked_table(0).sizes.tolist() == [128] * 16
+    assert backbone.masked_table(1).sizes.tolist() == [127] * 16
 
 
 @pytest.mark.parametrize("factory", BACKBONES)
@@ -134,7 +134,7 @@ def test_refuses_wrong_sizes_and_shapes(edges: Edges) -> None:
 def test_narrow_tables_score_the_same(edges: Edges, triplets: Triplets, backbone: type[LightGCN | MF]) -> None:
     sizes = torch.arange(16) % 3
     wide, narrow = backbone(edges, max_size=40), backbone(edges, max_size=2)
-    narrow.table().weight.data.copy_(wide.table().weight.data[:, :2])
+    narrow.masked_table().weight.data.copy_(wide.masked_table().weight.data[:, :2])
     results = []
     for model in (wide, narrow):
         model.set_sizes(sizes)
@@ -144,9 +144,9 @@ def test_narrow_tables_score_the_same(edges: Edges, triplets: Triplets, backbone
         assert model.encode().users.shape[1] == 2
     for mine, theirs in zip(*results, strict=True):
         torch.testing.assert_close(mine, theirs)
-    assert wide.table().weight.grad is not None and narrow.table().weight.grad is not None
-    torch.testing.assert_close(wide.table().weight.grad[:, :2], narrow.table().weight.grad)
-    assert not wide.table().weight.grad[:, 2:].any()
+    assert wide.masked_table().weight.grad is not None and narrow.masked_table().weight.grad is not None
+    torch.testing.assert_close(wide.masked_table().weight.grad[:, :2], narrow.masked_table().weight.grad)
+    assert not wide.masked_table().weight.grad[:, 2:].any()
 
 
 @pytest.mark.parametrize("factory", BACKBONES)
@@ -156,5 +156,5 @@ def test_encoded_tables_do_not_follow_the_weights(factory: Factory, edges: Edges
     before = backbone.score(encoded, torch.arange(7)).clone()
     with torch.no_grad():
         for index in range(len(backbone.tables)):
-            backbone.table(index).weight.add_(1.0)
+            backbone.masked_table(index).weight.add_(1.0)
     assert backbone.score(encoded, torch.arange(7)).equal(before)

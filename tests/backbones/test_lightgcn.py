@@ -14,7 +14,7 @@ Triplets = tuple[Tensor, Tensor, Tensor]
 def test_equals_torch_geometric(edges: Edges, triplets: Triplets, num_layers: int) -> None:
     ours = LightGCN(edges, max_size=5, num_layers=num_layers)
     reference = ReferenceLightGCN(num_nodes=16, embedding_dim=5, num_layers=num_layers)
-    reference.embedding.weight.data.copy_(ours.table().weight.data)
+    reference.embedding.weight.data.copy_(ours.masked_table().weight.data)
     heads = torch.cat([edges.users, edges.items + 7])
     tails = torch.cat([edges.items + 7, edges.users])
     edge_index = torch.stack([heads, tails])
@@ -33,7 +33,7 @@ def test_equals_torch_geometric(edges: Edges, triplets: Triplets, num_layers: in
 
     torch.nn.functional.softplus(neg_scores - pos_scores).mean().backward()
     torch.nn.functional.softplus(expected_neg - expected_pos).mean().backward()
-    torch.testing.assert_close(ours.table().weight.grad, reference.embedding.weight.grad)
+    torch.testing.assert_close(ours.masked_table().weight.grad, reference.embedding.weight.grad)
 
 
 def test_refuses_negative_layers(edges: Edges) -> None:
@@ -43,7 +43,7 @@ def test_refuses_negative_layers(edges: Edges) -> None:
 
 def test_cut_fits_what_is_kept_to_the_full_tables_vectors(edges: Edges) -> None:
     backbone = LightGCN(edges, max_size=4)
-    full, sizes = backbone.table().weight.detach().clone(), torch.arange(16) % 5
+    full, sizes = backbone.masked_table().weight.detach().clone(), torch.arange(16) % 5
     final = torch.cat(backbone.encode())  # type: ignore[arg-type]
     backbone.cut(sizes, Refit(steps=40, power=-1.0))
     found = backbone.table()().detach()
@@ -60,7 +60,7 @@ def test_cut_fits_what_is_kept_to_the_full_tables_vectors(edges: Edges) -> None:
     assert not found[sizes == 0].any()
 
     other = LightGCN(edges, max_size=4)
-    other.table().weight.data.copy_(full)
+    other.masked_table().weight.data.copy_(full)
     other.cut(sizes)
     torch.testing.assert_close(other.table()(), full * (torch.arange(4) < sizes[:, None]))
     with pytest.raises(ValueError, match="at its full size only"):

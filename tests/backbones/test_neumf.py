@@ -75,7 +75,7 @@ def test_scores_do_not_depend_on_the_block(edges: Edges, block_bytes: int) -> No
 def test_tables_start_narrow_and_biases_at_zero(edges: Edges) -> None:
     model = NeuMF(edges)
     assert [layer.weight.shape for layer in model.tower] == [(128, 256)]
-    assert abs(float(model.table(1).weight.detach().std()) - 0.01) < 1e-3
+    assert abs(float(model.masked_table(1).weight.detach().std()) - 0.01) < 1e-3
     assert not model.output.bias.any()
 
 

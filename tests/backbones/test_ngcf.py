@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bet_lightning.backbones import NGCF, Edges, ngcf
+from bet_lightning.backbones import NGCF, Edges, Refit, ngcf
 
 Triplets = tuple[Tensor, Tensor, Tensor]
 
@@ -65,7 +65,7 @@ def test_gains_are_what_final_vectors_lose_to_first_order(edges: Edges, monkeypa
     monkeypatch.setattr(ngcf, "NUM_SIGNS", 4_000)
     model = make(edges)
     model.set_sizes(torch.full((16,), 5))
-    gains = model.gains(20, 1, 0)
+    gains = model.gains(20, 1, Refit())
     assert model.training and not gains.requires_grad
     model.eval()
     ego = model.table()().detach()

@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from bet_lightning.allocation import Allocation
-from bet_lightning.backbones import MF, NGCF, Backbone, LightGCN, NeuMF, Refit
+from bet_lightning.backbones import MF, NGCF, Backbone, LightGCN, NeuMF, Refit, TurnsBasis
 from bet_lightning.budget import Budget
 from bet_lightning.callbacks import TableSearch, table_search
 from bet_lightning.methods import BET, UniformSizes
@@ -92,7 +92,8 @@ def pruned(problem: Problem, _: Sequence[Outcome]) -> Round:
 
 def turned(network: Backbone) -> None:
     """A change of what is kept."""
-    network.to_principal_basis()  # type: ignore[attr-defined]
+    assert isinstance(network, TurnsBasis)
+    network.to_principal_basis()
 
 
 EVERYTHING = (
@@ -376,11 +377,15 @@ def test_rounds_that_need_no_epoch_are_saved_between(tmp_path: Path, monkeypatch
     with pytest.raises(InterruptedError):
         fit(tmp_path, Scripted(*breaking(4, fail)))
     asked: list[int] = []
-    numbered: list[Rounds] = [
-        lambda problem, outcomes, number=number, each=each: (asked.append(number), each(problem, outcomes))[1]
-        for number, each in enumerate(UNTRAINED)
-    ]
-    method, module = Scripted(*numbered), make_module()
+
+    def noted(number: int) -> Rounds:
+        def following(problem: Problem, outcomes: Sequence[Outcome]) -> Round | None:
+            asked.append(number)
+            return UNTRAINED[number](problem, outcomes)
+
+        return following
+
+    method, module = Scripted(*map(noted, range(len(UNTRAINED)))), make_module()
     fit(tmp_path, method, module=module, resume=True)
     assert asked == [3, 4, 5]  # what was saved last is the state before the third was told
     expected, _ = run_plainly(Scripted(*UNTRAINED))

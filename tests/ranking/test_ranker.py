@@ -27,7 +27,7 @@ def make_ranker(network: MF) -> Ranker:
 def test_ranks_unseen_items_with_the_tables_of_this_evaluation(network: MF) -> None:
     users = torch.tensor([2, 0])
     batch = RankingBatch(users, torch.tensor([0, 1, 1]), torch.tensor([2, 0, 3]), NOTHING, NOTHING)
-    found, table = make_ranker(network), network.table().weight.detach()
+    found, table = make_ranker(network), network.masked_table().weight.detach()
     scores = table[users] @ table[3:].T
     scores[0, 2] = scores[1, 0] = scores[1, 3] = -torch.inf
     top = found.rank(batch, 2)
@@ -35,10 +35,10 @@ def test_ranks_unseen_items_with_the_tables_of_this_evaluation(network: MF) -> N
     assert top.items.equal(scores.topk(2).indices)
 
     with torch.no_grad():
-        network.table().weight.neg_().add_(torch.randn(8, 4))
+        network.masked_table().weight.neg_().add_(torch.randn(8, 4))
     assert found.rank(batch, 2).items.equal(top.items)  # encoded once an evaluation
     found.start()
-    table = network.table().weight.detach()
+    table = network.masked_table().weight.detach()
     assert float(found.rank(batch, 2).scores[0, 0]) == pytest.approx(
         float((table[2] @ table[3:].T)[[0, 1, 3, 4]].max()), rel=1e-5
     )
@@ -109,7 +109,7 @@ def test_an_evaluation_is_the_mean_over_users_and_begins_anew(network: MF) -> No
     loader = RankingLoader(np.array([1, 0]), seen, targets, batch_size=1)
     network.train()
     found = make_ranker(network)
-    table = network.table().weight.detach()
+    table = network.masked_table().weight.detach()
     scores = table[:3] @ table[3:].T
     scores[[0, 0, 1], [0, 3, 1]] = -torch.inf
     wanted = {0: {1}, 1: {0, 4}}
@@ -129,7 +129,7 @@ def test_a_softmax_ranks_by_cosine_norm_and_popularity(network: MF) -> None:
     objective = SampledSoftmax(norm_power=0.5, popularity_power=0.25)
     found = Ranker(network, objective, RankingMetrics((1, 2)))
     batch = RankingBatch(torch.tensor([1]), NOTHING, NOTHING, NOTHING, NOTHING)
-    table = network.table().weight.detach().double()
+    table = network.masked_table().weight.detach().double()
     user, items = table[1], table[3:]
     popularity = torch.tensor([1.0, 1, 1, 3, 1])  # nobody's item counts as if somebody had taken it
     cosines = items @ user / items.norm(dim=1) / user.norm()

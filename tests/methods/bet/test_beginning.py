@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pytest
 import torch
 
-from bet_lightning.backbones import MF, LightGCN, Refit
+from bet_lightning.backbones import MF, LightGCN, Refit, TurnsBasis
 from bet_lightning.budget import Budget, resolve_budgets
 from bet_lightning.data import InteractionDataModule, RankingBatch
 from bet_lightning.methods.base import Epochs, Problem
@@ -33,7 +33,8 @@ def trained_problem(backbone: type[LightGCN] | type[MF], *budgets: float) -> Pro
     resolved = resolve_budgets([Budget(keep_ratio=ratio) for ratio in budgets], module.network.shape, 0)
     problem = Problem(module.recommender, users, resolved)
     train_task(problem.full_task(Epochs(2)), module.recommender, data.train_dataloader(), users)
-    module.network.to_principal_basis()  # type: ignore[attr-defined]
+    assert isinstance(module.network, TurnsBasis)
+    module.network.to_principal_basis()
     return problem
 
 
