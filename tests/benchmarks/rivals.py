@@ -48,13 +48,13 @@ def _triplet_loss(final: Tensor, ego: Tensor, batch: BPRBatch, num_users: int) -
 
 def plain_mf_step(model: MF) -> Step:
     """MF in its straightforward form: rows indexed, plain Adam."""
-    weight = model.table().weight
+    weight = model.masked_table().weight
     return train_step(model, lambda batch: _triplet_loss(weight, weight, batch, model.num_users))
 
 
 def coo_lightgcn_step(model: LightGCN, adjacency: Tensor) -> Step:
     """LightGCN as LightGCN-PyTorch trains it: COO products over all rows, layers stacked, plain Adam."""
-    weight = model.table().weight
+    weight = model.masked_table().weight
 
     def loss(batch: BPRBatch) -> Tensor:
         layers = [weight]
@@ -80,7 +80,7 @@ def pyg_lightgcn_step(model: PyGLightGCN, adjacency: Tensor, num_users: int) -> 
 
 def coo_ngcf_step(model: NGCF, adjacency: Tensor) -> Step:
     """NGCF in its straightforward form: COO products, all layers of all rows side by side, plain Adam."""
-    weight = model.table().weight
+    weight = model.masked_table().weight
 
     def loss(batch: BPRBatch) -> Tensor:
         hidden, outputs = weight, [weight]
@@ -96,7 +96,7 @@ def coo_ngcf_step(model: NGCF, adjacency: Tensor) -> Step:
 
 def plain_neumf_step(model: NeuMF) -> Step:
     """NeuMF in its straightforward form: a lookup a side, table and pair, the tower on joined rows, plain Adam."""
-    gmf, mlp = model.table(0).weight, model.table(1).weight
+    gmf, mlp = model.masked_table(0).weight, model.masked_table(1).weight
 
     def score(users: Tensor, items: Tensor) -> Tensor:
         hidden = torch.cat([functional.embedding(users, mlp), functional.embedding(items, mlp)], 1)
@@ -117,11 +117,11 @@ def plain_neumf_step(model: NeuMF) -> Step:
 
 def masked_neumf_step(model: NeuMF) -> Step:
     """NeuMF with a mask as the BET authors apply it: the whole table times a mask, then lookups."""
-    masks = [torch.ones_like(model.table(index).weight) for index in range(2)]
+    masks = [torch.ones_like(model.masked_table(index).weight) for index in range(2)]
 
     def loss(batch: BPRBatch) -> Tensor:
         positives, negatives = batch.pos_items + model.num_users, batch.neg_items + model.num_users
-        gmf, mlp = (model.table(index).weight * masks[index] for index in range(2))
+        gmf, mlp = (model.masked_table(index).weight * masks[index] for index in range(2))
 
         def score(items: Tensor) -> Tensor:
             hidden = torch.cat([mlp[batch.users], mlp[items]], 1)
