@@ -1,28 +1,32 @@
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bet_lightning.budget import Budget, Dtype, allocate, format_bytes, packed_bytes, parse_bytes
+from bet_lightning.budget import Budget, Dtype, TableShape, format_bytes, packed_bytes, parse_bytes, resolve_budgets
 
 ROWS = 29_858 + 40_981  # Gowalla
 
 
+def cap_of(budget: Budget, num_rows: int, width: int, min_size: int = 1, num_tables: int = 1) -> int:
+    """The cap of a budget, on a table with hardly any users."""
+    return budget.cap(TableShape(0, num_rows, width, num_tables), min_size)
+
+
 @pytest.mark.parametrize(("keep", "cap"), [(0.2, 1_813_478), (0.1, 906_739), (0.05, 453_369), (1.0, 9_067_392)])
 def test_caps_of_gowalla(keep: float, cap: int) -> None:
-    assert Budget(keep_ratio=keep).cap(ROWS, 128) == cap
+    assert cap_of(Budget(keep_ratio=keep), ROWS, 128) == cap
     if keep < 1:
-        assert Budget(sparsity=1 - keep).cap(ROWS, 128) == cap
-    assert Budget(params=cap).cap(ROWS, 128) == cap
+        assert cap_of(Budget(sparsity=1 - keep), ROWS, 128) == cap
+    assert cap_of(Budget(params=cap), ROWS, 128) == cap
 
 
 def test_bytes_count_values_and_sizes() -> None:
-    assert Budget(bytes=1_000 * 4 + 100).cap(100, 128) == 1_000  # one byte a size
-    assert Budget(bytes=1_000 * 4 + 200).cap(100, 300) == 1_000  # two bytes a size
-    assert Budget(bytes="4.1kB").cap(100, 128) == 1_000
-    assert Budget(bytes=1_000 * 4 + 200).cap(100, 256, min_size=0) == 1_000  # sizes 0 to 256 are 257
-    assert Budget(bytes=1_000 * 2 + 100, dtype="fp16").cap(100, 128) == 1_000
-    assert Budget(bytes=1_000 + 100 * (1 + 2 * 2), dtype="int8").cap(100, 128, num_tables=2) == 1_000  # with scales
+    assert cap_of(Budget(bytes=1_000 * 4 + 100), 100, 128) == 1_000  # one byte a size
+    assert cap_of(Budget(bytes=1_000 * 4 + 200), 100, 300) == 1_000  # two bytes a size
+    assert cap_of(Budget(bytes="4.1kB"), 100, 128) == 1_000
+    assert cap_of(Budget(bytes=1_000 * 4 + 200), 100, 256, min_size=0) == 1_000  # sizes 0 to 256 are 257
+    assert cap_of(Budget(bytes=1_000 * 2 + 100, dtype="fp16"), 100, 128) == 1_000
+    assert cap_of(Budget(bytes=1_000 + 100 * (1 + 2 * 2), dtype="int8"), 100, 128, num_tables=2) == 1_000  # with scales
 
 
 def test_bytes_of_a_packed_table() -> None:
@@ -35,7 +39,7 @@ def test_bytes_of_a_packed_table() -> None:
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16", "int8"])
 @pytest.mark.parametrize("num_tables", [1, 2])
 def test_a_cap_in_bytes_is_the_most_that_fits(dtype: Dtype, num_tables: int) -> None:
-    cap = Budget(bytes=3_000, dtype=dtype).cap(100, 64, num_tables=num_tables)
+    cap = cap_of(Budget(bytes=3_000, dtype=dtype), 100, 64, num_tables=num_tables)
     needs = [packed_bytes(params, 100, 64, dtype=dtype, num_tables=num_tables) for params in (cap, cap + 1)]
     assert needs[0] <= 3_000 < needs[1]
 
@@ -52,7 +56,7 @@ def test_cap_stays_within_its_form(keep: float, rows: int, width: int, form: str
         "p": Budget(params=wanted),
         "b": Budget(bytes=wanted * 4 + rows * (1 if width <= 256 else 2)),
     }[form]
-    cap = budget.cap(rows, width)
+    cap = cap_of(budget, rows, width)
     assert rows <= cap <= full
     assert abs(cap - full * keep) <= 1 + 1e-6 * full
     if form in "pb":
@@ -90,12 +94,12 @@ def test_meaningless_budgets(values: dict[str, float], message: str) -> None:
 )
 def test_infeasible_budgets_say_what_is_feasible(budget: Budget, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        budget.cap(100, 8)
+        cap_of(budget, 100, 8)
 
 
 def test_one_parameter_a_row_is_feasible() -> None:
-    assert Budget(params=100).cap(100, 8) == 100
-    assert Budget(keep_ratio=0.125).cap(100, 8) == 100
+    assert cap_of(Budget(params=100), 100, 8) == 100
+    assert cap_of(Budget(keep_ratio=0.125), 100, 8) == 100
 
 
 @pytest.mark.parametrize(("text", "value"), [("3.6MB", 3_600_000), ("4MiB", 4 << 20), (17, 17), ("2 kb", 2_000)])
@@ -107,32 +111,61 @@ def test_format_bytes() -> None:
     assert [format_bytes(n) for n in (12, 3_630_000, 2.5e9)] == ["12 B", "3.63 MB", "2.50 GB"]
 
 
-@given(
-    weights=st.lists(st.one_of(st.just(0.0), st.floats(1e-300, 1e300)), min_size=1, max_size=60),
-    min_size=st.integers(0, 1),
-    span=st.integers(1, 64),
-    fraction=st.floats(0, 1),
+@pytest.mark.parametrize(
+    ("text", "budget"),
+    [
+        ("10%", Budget(keep_ratio=0.1)),
+        (" 2.5 % ", Budget(keep_ratio=0.025)),
+        ("0.1", Budget(keep_ratio=0.1)),
+        ("5000", Budget(params=5000)),
+        ("2MB", Budget(bytes="2MB")),
+        ("4 MiB", Budget(bytes="4 MiB")),
+    ],
 )
-def test_allocate_is_exact_bounded_and_monotone(
-    weights: list[float], min_size: int, span: int, fraction: float
-) -> None:
-    low, high = min_size * len(weights), (min_size + span) * len(weights)
-    cap = low + round(fraction * (high - low))
-    weights.sort(reverse=True)
-    sizes = allocate(weights, cap, min_size=min_size, max_size=min_size + span)
-    assert sizes.sum() == cap
-    assert sizes.min() >= min_size
-    assert sizes.max() <= min_size + span
-    assert (np.diff(sizes) <= 0).all()
+def test_short_forms(text: str, budget: Budget) -> None:
+    assert Budget.parse(text) == budget
 
 
-def test_allocate_is_proportional_by_largest_remainder() -> None:
-    assert allocate([4, 2, 1, 1], 80, max_size=64).tolist() == [40, 20, 10, 10]
-    assert allocate([10, 10, 10], 10, max_size=8).tolist() == [4, 3, 3]
-    assert allocate([100, 1, 1], 30, max_size=16).tolist() == [16, 7, 7]  # what the cap cuts off goes on
+@pytest.mark.parametrize("text", ["", "ten", "10%%", "-5", "1e6", "2 parsecs", "0%"])
+def test_other_texts_are_no_budgets(text: str) -> None:
+    with pytest.raises(ValueError, match=r"budget"):
+        Budget.parse(text)
 
 
-@pytest.mark.parametrize(("weights", "cap"), [([1.0, 2.0], 1), ([1.0], 9), ([-1.0, 1.0], 4), ([float("nan"), 1.0], 4)])
-def test_allocate_refuses(weights: list[float], cap: int) -> None:
-    with pytest.raises(ValueError, match=r"must be"):
-        allocate(weights, cap, max_size=8)
+def test_a_budget_is_called_what_the_user_called_it() -> None:
+    budgets = [
+        Budget(sparsity=0.9),
+        Budget(keep_ratio=0.05),
+        Budget(params=500),
+        Budget(bytes="2 MB"),
+        Budget(bytes=4_000),
+    ]
+    assert [budget.name for budget in budgets] == ["0.1", "0.05", "500", "2MB", "4000B"]
+
+
+def test_a_resolved_budget_knows_everything() -> None:
+    shape = TableShape(40, 60, 8)
+    by_params = Budget(sparsity=0.5).resolve(shape)
+    assert (by_params.unit, by_params.params, by_params.bytes, by_params.keep_ratio) == ("params", 400, 1700, 0.5)
+    by_bytes = Budget(bytes=1_701).resolve(shape)
+    assert (by_bytes.unit, by_bytes.params, by_bytes.bytes) == ("bytes", 400, 1_701)
+    by_params.check(400, 10**9, is_prefix=True)
+    by_bytes.check(10**9, 1_701, is_prefix=False)  # a form of its own pays in bytes alone
+    for budget, params, num_bytes, is_prefix in (
+        (by_params, 401, 0, False),
+        (by_bytes, 401, 0, True),
+        (by_bytes, 1, 1_702, False),
+    ):
+        with pytest.raises(ValueError, match="over the budget of"):
+            budget.check(params, num_bytes, is_prefix=is_prefix)
+
+
+def test_several_budgets_are_sorted_and_differ() -> None:
+    shape = TableShape(40, 60, 8)
+    budgets = [Budget(keep_ratio=0.25), Budget(bytes=1_700), Budget(params=300)]
+    for given in (budgets, budgets[::-1]):
+        assert [budget.params for budget in resolve_budgets(given, shape, 1)] == [400, 300, 200]
+    with pytest.raises(ValueError, match=r"search\.budget needs budgets that differ, got \[200, 200\] parameters"):
+        resolve_budgets([Budget(keep_ratio=0.25), Budget(params=200)], shape, 1)
+    with pytest.raises(ValueError, match=r"differ, got \[\]"):
+        resolve_budgets([], shape, 1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bet_lightning.embedding.masked import MaskedEmbedding
+from bet_lightning.tables.masked import MaskedEmbedding
 
 
 def make_table(num_rows: int = 6, max_size: int = 4) -> MaskedEmbedding:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bet_lightning.embedding import MaskedEmbedding, PackedEmbedding
+from bet_lightning.tables import MaskedEmbedding, PackedEmbedding
 
 SIZES = torch.tensor([0, 1, 4, 2, 3, 4])
 

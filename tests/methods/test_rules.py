@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bet_lightning.baselines import FileSizes, PopularitySizes, RandomSizes, SizeRule, UniformSizes, write_sizes
+from bet_lightning.methods.rules import FileSizes, PopularitySizes, RandomSizes, SizeRule, UniformSizes, write_sizes
 
 USERS, ITEMS = torch.tensor([5, 9, 1, 0]), torch.tensor([7, 3, 2, 2, 1])
 

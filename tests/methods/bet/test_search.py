@@ -3,9 +3,13 @@ import io
 import pytest
 import torch
 
-from bet_lightning.search import Action, BoundedSampler, BudgetedSearch, FitnessPredictor, PopularityProfile
-from bet_lightning.search.selection import select_candidate, strategy_at
-from bet_lightning.search.training import spearman
+from bet_lightning.methods.bet.action import Action, RuleDraw
+from bet_lightning.methods.bet.families import BoundedSampler
+from bet_lightning.methods.bet.fitness_predictor import FitnessPredictor
+from bet_lightning.methods.bet.fitting import spearman
+from bet_lightning.methods.bet.profile import PopularityProfile
+from bet_lightning.methods.bet.search import BudgetedSearch
+from bet_lightning.methods.bet.selection import rank_candidates, strategy_at
 
 
 def make_search(selection: str = "mixed", seed: int = 0, caps: tuple[int, ...] = (500,)) -> BudgetedSearch:
@@ -24,7 +28,7 @@ def make_search(selection: str = "mixed", seed: int = 0, caps: tuple[int, ...] =
 
 def measure(action: Action) -> float:
     """A made-up truth: users should get four fifths of the budget."""
-    return 1 - abs(action.user_share - 0.75)
+    return 1 - abs(action.draw.user_share - 0.75)
 
 
 def run(search: BudgetedSearch, iterations: int) -> list[float]:
@@ -75,14 +79,52 @@ def test_the_predictor_knows_the_budget() -> None:
     assert float(rich.mean()) == pytest.approx(0.5, abs=0.05) and float(poor.mean()) == pytest.approx(0.25, abs=0.05)
 
 
-def test_select_candidate() -> None:
+def test_candidates_are_ranked_by_their_strategy() -> None:
     predicted, encoded = torch.tensor([0.1, 0.9, 0.4]), torch.tensor([[0.0], [5.0], [2.0]])
     generator = torch.Generator().manual_seed(0)
-    assert select_candidate("greedy", predicted, encoded, None, generator) == 1
-    assert select_candidate("nearest", predicted, encoded, None, generator) == 1
-    assert select_candidate("nearest", predicted, encoded, torch.tensor([2.5]), generator) == 2
-    drawn = {select_candidate("random", predicted, encoded, None, generator) for _ in range(50)}
-    assert drawn == {0, 1, 2}
+    assert rank_candidates("greedy", predicted, encoded, None, generator) == [1, 2, 0]
+    assert rank_candidates("nearest", predicted, encoded, None, generator) == [1, 2, 0]
+    assert rank_candidates("nearest", predicted, encoded, torch.tensor([2.4]), generator) == [2, 0, 1]
+    drawn = [rank_candidates("random", predicted, encoded, None, generator) for _ in range(50)]
+    assert {order[0] for order in drawn} == {0, 1, 2} and all(sorted(order) == [0, 1, 2] for order in drawn)
+
+
+def test_no_action_is_probed_twice() -> None:
+    few = PopularityProfile.from_frequency(torch.arange(2))
+    sampler = BoundedSampler(2, 2, 4, 2, 0)  # four parameters for four rows: hardly any freedom
+    search = BudgetedSearch([sampler], FitnessPredictor(few, few, 2), num_candidates=50, selection="greedy")
+    first = [search.propose()]
+    first.append(search.propose(first))  # nor what is about to be
+    assert first[0].action.key != first[1].action.key
+    for proposal in first:
+        search.observe(proposal, 0.5)
+    keys = {proposal.action.key for proposal in first}
+    drawn = sampler.sample(500, torch.Generator().manual_seed(7))
+    every = {drawn.at(index).key for index in range(500)}
+    while len(keys) < len(every):
+        proposal = search.propose()
+        assert proposal.action.key not in keys
+        keys.add(proposal.action.key)
+        search.observe(proposal, 0.5)
+    assert search.propose().action.key in keys  # there are no others: the search goes on all the same
+
+
+def test_given_actions_are_learned_from_and_take_no_turn() -> None:
+    search, plain = make_search(), make_search()
+    sizes = torch.full((100,), 5)
+    given = search.given(Action.from_sizes(sizes, 40, 10, RuleDraw(0.4, "uniform")))
+    assert (given.iteration, given.strategy) == (0, "given")
+    search.observe(given, 0.3)
+    assert search.num_given == 1 and not search.leaders(search.samplers[0])
+    for _ in range(4):
+        for each in (search, plain):
+            proposal = each.propose()
+            each.observe(proposal, measure(proposal.action))
+    strategies = [[proposal.strategy for proposal, _ in each.probed] for each in (search, plain)]
+    assert strategies[0][1:] == strategies[1]
+    again = make_search()
+    again.load_state_dict(search.state_dict())
+    assert again.num_given == 1 and again.propose().iteration == 5
 
 
 def test_the_predictor_finds_what_random_selection_does_not() -> None:

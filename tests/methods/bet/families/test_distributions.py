@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bet_lightning.search.distributions import DISTRIBUTIONS, SizeDistribution
+from bet_lightning.methods.bet.families.distributions import DISTRIBUTIONS, SizeDistribution
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=lambda d: d.name)

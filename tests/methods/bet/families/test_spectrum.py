@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from bet_lightning.search.spectrum import Spectrum
+from bet_lightning.methods.bet.families.spectrum import Spectrum
 
 
 def test_every_cap_is_met_whatever_the_share() -> None:

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bet_lightning.budget import Budget
-from bet_lightning.search import BoundedSampler, Realization
+from bet_lightning.budget import Budget, TableShape
+from bet_lightning.methods.bet.families import BoundedSampler, Realization
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -46,7 +46,7 @@ def test_any_feasible_budget_is_met_exactly(
 @pytest.mark.parametrize("keep", [0.5, 0.2, 0.1, 0.05, 0.01])
 def test_ten_thousand_actions_on_gowallas_counts(keep: float) -> None:
     users, items, max_size = 29_858, 40_981, 128
-    cap = Budget(keep_ratio=keep).cap(users + items, max_size)
+    cap = Budget(keep_ratio=keep).cap(TableShape(users, items, max_size))
     actions = BoundedSampler(users, items, cap, max_size).sample(10_000, generator())
     used = (actions.user_counts + actions.item_counts) @ torch.arange(1, max_size + 1)
     assert used.unique().tolist() == [cap]

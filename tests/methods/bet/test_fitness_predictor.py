@@ -1,7 +1,9 @@
 import torch
 from torch_geometric.utils import scatter
 
-from bet_lightning.search import BoundedSampler, FitnessPredictor, PopularityProfile, popularity_order
+from bet_lightning.methods.bet.families import BoundedSampler
+from bet_lightning.methods.bet.fitness_predictor import FitnessPredictor
+from bet_lightning.methods.bet.profile import PopularityProfile, popularity_order
 
 USERS, ITEMS, MAX_SIZE = 60, 90, 12
 

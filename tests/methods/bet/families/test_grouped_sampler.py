@@ -2,15 +2,11 @@ from __future__ import annotations
 
 import torch
 
-from bet_lightning.search import (
-    BoundedSampler,
-    BudgetedSearch,
-    GroupedSampler,
-    SpectralPredictor,
-    SpectralSampler,
-    Spectrum,
-    popularity_order,
-)
+from bet_lightning.methods.bet.families import BoundedSampler, PopularityDraw, SpectralDraw, SpectralSampler, Spectrum
+from bet_lightning.methods.bet.families.grouped_sampler import GroupedSampler
+from bet_lightning.methods.bet.group_predictor import GroupPredictor
+from bet_lightning.methods.bet.profile import popularity_order
+from bet_lightning.methods.bet.search import BudgetedSearch
 
 USERS, ITEMS, MAX_SIZE, CAP = 300, 500, 8, 2_000
 
@@ -51,14 +47,14 @@ def test_another_budget() -> None:
 def test_families_take_turns_in_one_search() -> None:
     spectral, grouped, _ = make_samplers()
     users, items = spectral.tails
-    search = BudgetedSearch([spectral, grouped], SpectralPredictor(users.features, items.features, MAX_SIZE))
+    search = BudgetedSearch([spectral, grouped], GroupPredictor(users.features, items.features, MAX_SIZE))
     for _ in range(6):
         proposal = search.propose()
-        search.observe(proposal, proposal.action.user_share)
-    by_popularity = [proposal.action.by_popularity for proposal, _ in search.probed]
-    assert by_popularity == [False, True] * 3
-    for sampler in (spectral, grouped):
-        assert all(p.action.by_popularity == sampler.by_popularity for p, _ in search.leaders(sampler))
+        search.observe(proposal, proposal.action.draw.user_share)
+    draws = [type(proposal.action.draw) for proposal, _ in search.probed]
+    assert draws == [SpectralDraw, PopularityDraw] * 3
+    for sampler, draw in ((spectral, SpectralDraw), (grouped, PopularityDraw)):
+        assert {type(proposal.action.draw) for proposal, _ in search.leaders(sampler)} == {draw}
     users_sets, _ = search._sets([proposal.action for proposal, _ in search.probed])
     torch.testing.assert_close(users_sets[1:2], grouped.sets_of([search.probed[1][0].action])[0])
     torch.testing.assert_close(users_sets[4:5], spectral.sets_of([search.probed[4][0].action])[0])

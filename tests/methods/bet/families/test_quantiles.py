@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bet_lightning.search.distributions import DISTRIBUTIONS, MIN_RELATIVE_SHAPE
-from bet_lightning.search.quantiles import quantile_counts
+from bet_lightning.methods.bet.families.distributions import DISTRIBUTIONS, MIN_RELATIVE_SHAPE
+from bet_lightning.methods.bet.families.quantiles import quantile_counts
 
 
 @settings(max_examples=200, deadline=None)

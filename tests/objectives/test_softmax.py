@@ -6,7 +6,9 @@ import torch
 
 from bet_lightning.backbones import MF, NGCF, Backbone, Edges, LightGCN, NeuMF
 from bet_lightning.data import Csr
-from bet_lightning.modules import RecommenderModule, SampledSoftmax
+from bet_lightning.modules import RecommenderModule
+from bet_lightning.objectives import BPR, ItemPowers, SampledSoftmax
+from bet_lightning.ranking.ranker import scale_items
 
 EDGES = Edges(torch.tensor([0, 0, 1, 1, 2, 3]), torch.tensor([0, 3, 1, 3, 2, 4]), 4, 6)
 USERS, POSITIVES, NEGATIVES = torch.tensor([0, 2, 3]), torch.tensor([3, 2, 4]), torch.tensor([1, 5, 0])
@@ -35,23 +37,28 @@ def test_ranks_by_powers_of_norm_and_popularity() -> None:
     network = LightGCN(EDGES, 5).eval()
     encoded = network.encode()
     cosines = torch.nn.functional.normalize(encoded.items)
-    whole, none, half = (SampledSoftmax(norm_power=p, popularity_power=0.0).encode(network) for p in (1.0, 0.0, 0.5))
+    frequency = network.frequency[4:]
+    whole, none, half = (
+        scale_items(encoded, frequency, SampledSoftmax(norm_power=p, popularity_power=0.0).item_powers)
+        for p in (1.0, 0.0, 0.5)
+    )
     torch.testing.assert_close(whole.items, encoded.items)
     torch.testing.assert_close(none.items, cosines)
     torch.testing.assert_close(half.items.norm(dim=1), encoded.items.norm(dim=1).sqrt())
     torch.testing.assert_close(half.users, encoded.users)
-    popular = SampledSoftmax(norm_power=0.0, popularity_power=0.5).encode(network)
-    frequency = torch.tensor([1, 1, 1, 2, 1, 1])  # item 5 has no interactions and counts as if it had one
-    torch.testing.assert_close(popular.items, cosines * frequency[:, None].sqrt())
+    popular = scale_items(encoded, frequency, ItemPowers(0.0, 0.5))
+    counted = torch.tensor([1, 1, 1, 2, 1, 1])  # item 5 has no interactions and counts as if it had one
+    torch.testing.assert_close(popular.items, cosines * counted[:, None].sqrt())
+    assert BPR().item_powers is None
 
 
 def test_refuses_what_it_cannot_train() -> None:
     with pytest.raises(ValueError, match="scores by dot products, got NeuMF"):
         SampledSoftmax()(NeuMF(EDGES, 5), USERS, POSITIVES, NEGATIVES)
-    module = RecommenderModule(lambda edges: NeuMF(edges, 5), softmax=SampledSoftmax(), ks=(2,))
+    module = RecommenderModule(lambda edges: NeuMF(edges, 5), objective=SampledSoftmax(), ks=(2,))
     with pytest.raises(ValueError, match="scores by dot products, got NeuMF"):
         module.build(Csr.from_pairs(np.array([0, 1]), np.array([0, 2]), 2, 3))
-    with pytest.raises(ValueError, match=r"model\.softmax\.norm_power must be in \[0, 1\], got 1\.5"):
+    with pytest.raises(ValueError, match=r"model\.objective\.norm_power must be in \[0, 1\], got 1\.5"):
         SampledSoftmax(norm_power=1.5)
     with pytest.raises(ValueError, match=r"got num_negatives=0, temperature=0\.1"):
         SampledSoftmax(num_negatives=0)

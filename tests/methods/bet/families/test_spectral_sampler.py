@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bet_lightning.search import SpectralPredictor, SpectralSampler, Spectrum
+from bet_lightning.methods.bet.action import Action, RuleDraw
+from bet_lightning.methods.bet.families import EvenDraw, SpectralDraw, SpectralSampler, Spectrum
+from bet_lightning.methods.bet.group_predictor import GroupPredictor
 
 USERS, ITEMS, MAX_SIZE = 300, 500, 8
 CAP = 2_000
@@ -56,13 +58,13 @@ def test_candidates_gather_around_the_best() -> None:
 
 def test_uniform_candidates_have_one_size_a_side() -> None:
     sampler = make_sampler()
-    uniform = SpectralSampler(sampler.spectrum, CAP, uniform=True)
+    uniform = SpectralSampler(sampler.spectrum, CAP, even=True)
     many = uniform.sample(500, torch.Generator().manual_seed(3))
     assert all(float(sets.min()) == 0 for sets in many.sets)  # rounding must not leave less than no rows
     drawn = uniform.sample(5, torch.Generator().manual_seed(1), [uniform.make(0.5, 0.0, 1.0)])
     for index in range(5):
         action = drawn.at(index)
-        assert action.user_distribution == "uniform"
+        assert isinstance(action.draw, EvenDraw)
         assert action.row_sizes is not None and action.params == CAP
         for side in sampler.spectrum.sides:
             assert int(action.row_sizes[side].max()) - int(action.row_sizes[side].min()) <= 1
@@ -95,7 +97,7 @@ def test_another_budget_shares_the_spectrum() -> None:
 def test_predictor_equals_the_formula() -> None:
     sampler = make_sampler()
     users, items = sampler.tails
-    predictor = SpectralPredictor(users.features, items.features, MAX_SIZE)
+    predictor = GroupPredictor(users.features, items.features, MAX_SIZE)
     predictor.reset_parameters(torch.Generator().manual_seed(3))
     user_sets, item_sets = sampler.sample(3, torch.Generator().manual_seed(4)).sets
     encoded = predictor.encode(user_sets, item_sets)
@@ -114,3 +116,29 @@ def test_predictor_equals_the_formula() -> None:
                 vectors.append(predictor.mu(torch.cat([sums / rows, torch.tensor([(size + 1) / MAX_SIZE])])))
         expected = torch.cat([torch.stack(vectors).mean(0), torch.tensor([CAP / MAX_SIZE / (USERS + ITEMS)])])
         torch.testing.assert_close(encoded[action], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_actions_of_any_form_are_counted_by_groups() -> None:
+    sampler = make_sampler()
+    own = sampler.make(0.5, 0.2, 0.1)
+    sizes = torch.full((USERS + ITEMS,), 2)
+    sizes[:3] = torch.tensor([0, 8, 4])
+    rule = Action.from_sizes(sizes, USERS, MAX_SIZE, RuleDraw(0.4, "uniform"))
+    assert sampler.describes(rule) and not sampler.covers(rule) and sampler.covers(own)
+    for both, alone, side, tails in zip(
+        sampler.sets_of([own, rule]), sampler.sets_of([own]), sampler.spectrum.sides, sampler.tails, strict=True
+    ):
+        torch.testing.assert_close(both[:1], alone)
+        expected = torch.zeros(MAX_SIZE + 1, tails.num_groups)
+        expected.index_put_((sizes[side], tails.groups), torch.ones(()), accumulate=True)
+        assert both[1].equal(expected[1:])
+
+
+def test_spectral_actions_include_even_ones() -> None:
+    sampler = make_sampler()
+    even, spectral = sampler.evenly().make(0.5, 0.0, 1.0), sampler.make(0.5, 0.0, 0.2)
+    assert sampler.covers(even) and sampler.covers(spectral)
+    assert sampler.evenly().covers(even) and not sampler.evenly().covers(spectral)
+    assert not SpectralDraw(0.5, 0.0, 0.9).is_near(EvenDraw(0.5, 0.0, 0.9), 0.1)
+    assert SpectralDraw(0.5, 0.0, 0.9).is_near(SpectralDraw(0.45, 1.0, 0.85), 0.1)
+    assert not SpectralDraw(0.5, 0.0, 0.9).is_near(SpectralDraw(0.5, 0.0, 0.7), 0.1)
