@@ -11,6 +11,7 @@ from torch import Tensor
 
 UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 BACKBONE = "backbone."  # what the names of a backbone's weights begin with
+KIND = "backbone"  # where a checkpoint names its backbone: weights of two may have the same names and shapes
 METHOD_STATE = "method"  # where the state of a search keeps what its method keeps
 
 
@@ -26,14 +27,30 @@ class EarlierRun(NamedTuple):
     method_state: Mapping[str, Any]
 
 
-def read_run(path: str) -> EarlierRun:
-    """Read a run's ``last.ckpt``, or the checkpoint of one of its results.
+def check_kind(checkpoint: Mapping[str, Any], network: object) -> None:
+    """Refuse the checkpoint of another backbone.
 
     Raises:
-        ValueError: If the file is missing, broken or not a checkpoint.
+        ValueError: If it names another.
+    """
+    found, wanted = checkpoint.get(KIND), type(network).__name__
+    if found not in (None, wanted):
+        raise ValueError(f"the checkpoint is of another backbone or other data: {found}, not {wanted}")
+
+
+def read_run(path: str, network: object) -> EarlierRun:
+    """Read a run's ``last.ckpt``, or the checkpoint of one of its results.
+
+    Args:
+        path: The file.
+        network: The backbone that it must be of.
+
+    Raises:
+        ValueError: If the file is missing, broken or not a checkpoint of this backbone.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        check_kind(checkpoint, network)
         weights = {
             name.removeprefix(BACKBONE): value
             for name, value in checkpoint["state_dict"].items()
@@ -41,5 +58,5 @@ def read_run(path: str) -> EarlierRun:
         }
         states = [state[METHOD_STATE] for state in checkpoint.get("callbacks", {}).values() if METHOD_STATE in state]
         return EarlierRun(weights, states[0] if states else {})
-    except UNREADABLE as error:
+    except (*UNREADABLE, ValueError) as error:
         raise ValueError(f"{path}: not a checkpoint of this backbone on this data ({error})") from None

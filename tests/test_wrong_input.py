@@ -10,7 +10,7 @@ import torch
 from bet_lightning.cli import main
 from tests.conftest import write_config
 
-DATA, MODEL, SEARCH = "--data.init_args.", "--model.init_args.", "--trainer.callbacks.init_args."
+DATA, MODEL, SEARCH, METHOD = "--data.", "--model.", "--search.", "--search.method."
 
 # arguments after a config that is right, and what the line must say: the option or file, and the value
 OPTIONS: list[tuple[list[str], tuple[str, ...]]] = [
@@ -33,31 +33,56 @@ OPTIONS: list[tuple[list[str], tuple[str, ...]]] = [
     ([f"{MODEL}ks=[0]"], ("model.ks", "0")),
     ([f"{MODEL}schedule.lr=0"], ("lr=0",)),
     ([f"{MODEL}schedule.lr=1e38"], ("pretrain diverged", "nan", "model.schedule.lr")),
-    ([f"{MODEL}backbone.init_args.max_sze=8"], ("model.backbone", "max_sze")),
-    ([f"{MODEL}backbone.init_args.max_size=0"], ("max_size", "0")),
-    ([f"{MODEL}backbone.init_args.num_layers=-1"], ("num_layers", "-1")),
+    ([f"{MODEL}backbone.max_sze=8"], ("model.backbone", "max_sze")),
+    ([f"{MODEL}backbone.max_size=0"], ("max_size", "0")),
+    ([f"{MODEL}backbone.num_layers=-1"], ("num_layers", "-1")),
     ([f"{MODEL}backbone=LightGCM"], ("model.backbone", "LightGCM", "LightGCN")),
-    ([f"{MODEL}softmax.temperature=0"], ("model.softmax", "temperature=0")),
-    ([f"{SEARCH}num_iterations=-1"], ("TableSearch.num_iterations", "-1")),
-    ([f"{SEARCH}num_retrain=0"], ("TableSearch.num_retrain", "0")),
-    ([f"{SEARCH}patience=0"], ("TableSearch.patience", "0")),
-    ([f"{SEARCH}selection=best"], ("selection", "best")),
-    ([f"{SEARCH}family=spectrl"], ("family", "spectrl")),
-    ([f"{SEARCH}probe_user_share=0"], ("TableSearch.probe_user_share", "0")),
-    ([f"{SEARCH}min_size=2"], ("TableSearch.min_size", "2")),
-    ([f"{SEARCH}retrain_parallel=rows"], ("retrain_parallel", "rows")),
-    ([f"{SEARCH}pretrained=none.ckpt"], ("none.ckpt",)),
+    ([f"{MODEL}objective=SampledSoftmax", f"{MODEL}objective.temperature=0"], ("model.objective", "temperature=0")),
+    ([f"{MODEL}objective=SampledSoftmx"], ("model.objective", "SampledSoftmx", "SampledSoftmax")),
+    ([f"{METHOD}search.num_iterations=-1"], ("search.method.search.num_iterations", "-1")),
+    ([f"{METHOD}search.num_candidates=0"], ("search.method.search.num_candidates", "0")),
+    ([f"{METHOD}search.selection=best"], ("selection", "best")),
+    ([f"{METHOD}probe.epochs=-1"], ("search.method.probe.epochs", "-1")),
+    ([f"{METHOD}probe.user_share=0"], ("search.method.probe.user_share", "0")),
+    ([f"{METHOD}tune.epochs=0"], ("search.method.tune.epochs", "0")),
+    ([f"{METHOD}retrain.num_actions=0"], ("search.method.retrain.num_actions", "0")),
+    ([f"{METHOD}retrain.patience=0"], ("search.method.retrain.patience", "0")),
+    ([f"{METHOD}retrain.parallel=rows"], ("parallel", "rows")),
+    ([f"{METHOD}retrain.storage=sparse"], ("storage", "sparse")),
+    ([f"{METHOD}retrain.max_epochs=0"], ("search.method.retrain.max_epochs 0", "warm", "fresh")),
+    ([f"{METHOD}pretrain.max_epochs=-2"], ("search.method.pretrain.max_epochs", "-2")),
+    ([f"{METHOD}pretrain.checkpoint=none.ckpt"], ("none.ckpt",)),
+    ([f"{METHOD}family=SpectrlFamily"], ("search.method.family", "SpectrlFamily", "SpectralFamily")),
+    ([f"{METHOD}min_size=2"], ("search.method.min_size", "2")),
+    ([f"{METHOD}rules=[UniformSizes, UniformSizes]"], ("search.method.rules", "uniform")),
+    ([f"{METHOD}rule=UniformSizes"], ("rule",)),
     ([f"{SEARCH}budget.keep_ratio=0.01"], ("budget.keep_ratio", "0.01", "0.125")),
     ([f"{SEARCH}budget.keep_ratio=2"], ("budget.keep_ratio", "2")),
     ([f"{SEARCH}budget.params=300"], ("exactly one of", "keep_ratio", "params")),
-    ([f'{SEARCH}budget={{"keep_ratio": null, "params": 209}}'], ("budget.params", "209", "210")),
-    ([f'{SEARCH}budget={{"keep_ratio": null, "params": 99999}}'], ("budget.params", "99999", "1680")),
-    ([f'{SEARCH}budget={{"keep_ratio": null, "bytes": "12 apples"}}'], ("budget.bytes", "12 apples")),
+    ([f"{SEARCH}budget=209"], ("budget.params", "209", "210")),
+    ([f"{SEARCH}budget=99999"], ("budget.params", "99999", "1680")),
+    ([f"{SEARCH}budget=12 apples"], ("budget", "12 apples")),
+    ([f"{SEARCH}budget=lots"], ("budget must look like", "lots")),
+    ([f"{SEARCH}budget=[10%, 12.5%, 210]"], ("budget",)),
     ([f'{SEARCH}budget={{"keep_ratio": null, "sparsity": 1.5}}'], ("budget.sparsity", "1.5")),
-    ([f'{SEARCH}rule={{"class_path": "FileSizes", "init_args": {{"path": "none.txt"}}}}'], ("none.txt",)),
-    ([f'{SEARCH}rule={{"class_path": "UniformSizes", "init_args": {{"user_share": 1.5}}}}'], ("user_share", "1.5")),
-    ([f"{SEARCH}rule=UniformSize"], ("trainer.callbacks.rule", "'UniformSize'", "'UniformSizes'")),
-    ([f"{SEARCH}rule=Nonsense"], ("trainer.callbacks.rule", "'Nonsense'")),
+    ([f"{SEARCH}method=FileSizes", f"{METHOD}path=none.txt"], ("none.txt",)),
+    ([f"{SEARCH}method=UniformSizes", f"{METHOD}user_share=1.5"], ("user_share", "1.5")),
+    ([f"{SEARCH}method=UniformSizes", f"{METHOD}train.max_epochs=-1"], ("max_epochs", "-1")),
+    ([f"{SEARCH}method=UniformSize"], ("search.method", "'UniformSize'", "'UniformSizes'")),
+    ([f"{SEARCH}method=Nonsense"], ("search.method", "'Nonsense'")),
+    ([f"{SEARCH}method=PEP", f"{METHOD}granularity=cell"], ("granularity", "cell")),
+    ([f"{SEARCH}method=QuotientRemainder", f"{SEARCH}budget.keep_ratio=0.13"], ("smallest feasible", "0.13")),
+    (["--trainer.max_epochs=2"], ("trainer.max_epochs 2", "search.method.pretrain")),
+    (["--trainer.max_steps=5"], ("trainer.max_steps 5",)),
+    (["--trainer.max_time=00:00:01:00"], ("trainer.callbacks Timer",)),
+    (["--trainer.fast_dev_run=true"], ("trainer.fast_dev_run",)),
+    (["--trainer.limit_val_batches=0"], ("trainer.limit_val_batches 0",)),
+    (["--trainer.limit_val_batches=0.5"], ("trainer.limit_val_batches 0.5",)),
+    (["--trainer.check_val_every_n_epoch=2"], ("trainer.check_val_every_n_epoch 2", "eval_every_n_epochs")),
+    (["--trainer.precision=bf16-true"], ("trainer.precision bf16-true",)),
+    (["--trainer.barebones=true"], ("trainer.barebones",)),
+    (["--trainer.callbacks=EarlyStopping", "--trainer.callbacks.monitor=val/ndcg@20"], ("EarlyStopping", "patience")),
+    (["--optimizer=Adam"], ("--optimizer",)),
     (["--trainer.max_epochs=many"], ("max_epochs", "many")),
     (["--trainer.devices=0"], ("devices",)),
     (["--trainer.devices=-3"], ("devices", "-3")),
@@ -156,9 +181,10 @@ def test_checkpoints(
     ("arguments", "part"),
     [
         ([f"{MODEL}backbone=MF"], "the checkpoint is of another backbone or other data"),
-        ([f"{MODEL}backbone.init_args.max_size=4"], "the checkpoint is of another backbone or other data"),
+        ([f"{MODEL}backbone.max_size=4"], "the checkpoint is of another backbone or other data"),
         ([f"{DATA}seed=8"], "a run on other data or another split"),
         ([f"{SEARCH}budget.keep_ratio=0.5"], "a run with budgets of [420] parameters, not [840]"),
+        ([f"{SEARCH}method=UniformSizes"], "a run of the method BET, not UniformSizes"),
     ],
 )
 def test_checkpoints_of_another_run(
@@ -182,6 +208,6 @@ def test_checkpoints_of_another_run(
 def test_files_of_sizes(sizes: str, part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "sizes.txt"
     path.write_text(sizes)
-    config = write_config(tmp_path, "run", rule={"class_path": "FileSizes", "init_args": {"path": str(path)}})
+    config = write_config(tmp_path, "run", method={"class_path": "FileSizes", "init_args": {"path": str(path)}})
     line = the_line(capsys, ["fit", "--config", str(config)])
     assert part in line and "sizes.txt" in line

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from bet_lightning.checkpoints import BACKBONE, UNREADABLE
+from bet_lightning.checkpoints import BACKBONE, KIND, UNREADABLE
 from bet_lightning.deploy.packing import read_weights
 from bet_lightning.replacing import replacing
 from bet_lightning.serving import PackedTable
@@ -56,6 +56,7 @@ class FileCheckpointIO(TorchCheckpointIO):
             "state_dict": weights,
             "pytorch-lightning_version": version("pytorch_lightning"),
             "data_hash": table.header["dataset"]["hash"],
+            KIND: table.header["backbone"]["name"],
         }
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributed import is_available, is_initialized
 
 from bet_lightning.backbones import Backbone, Edges, LightGCN
+from bet_lightning.checkpoints import KIND, check_kind
 from bet_lightning.data import BPRBatch, Csr, RankingBatch
 from bet_lightning.objectives import Objective
 from bet_lightning.ranking import RankingMetrics
@@ -100,16 +101,17 @@ class RecommenderModule(pl.LightningModule):
             self.build(self.trainer.datamodule.dataset.train)  # type: ignore[attr-defined]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Describe tables that are no prefix tables, so that they can be built again."""
+        """Name the backbone, and describe tables that are no prefix tables, so that they can be built again."""
+        checkpoint[KIND] = type(self.network).__name__
         if not self.network.has_prefix_tables:
             tables = (self.network.table(index) for index in range(len(self.network.tables)))
             checkpoint[TABLES] = [dict(table.describe()) for table in tables]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a packed table of other data, and make room for tables of any form.
+        """Refuse another backbone's weights and a packed table of other data, and make room for tables of any form.
 
         Raises:
-            ValueError: If it was made from another split.
+            ValueError: If it is of another backbone or was made from another split.
         """
         wanted = checkpoint.get("data_hash")
         if wanted and wanted != (found := self.trainer.datamodule.dataset.hash):  # type: ignore[attr-defined]
@@ -120,8 +122,9 @@ class RecommenderModule(pl.LightningModule):
         """Give the backbone tables of the form that a checkpoint holds, whose weights are still to be loaded.
 
         Raises:
-            ValueError: If the checkpoint holds tables of an unknown form or of another backbone.
+            ValueError: If the checkpoint is of another backbone or holds tables of an unknown form.
         """
+        check_kind(checkpoint, self.network)
         if TABLES in checkpoint:
             self.network.use_tables([build_table(description) for description in checkpoint[TABLES]])
         else:

@@ -76,7 +76,7 @@ class BETRun:
         if self._search is not None:
             return
         settings, network = self.method.pretrain, self.problem.network
-        earlier = read_run(settings.checkpoint) if settings.checkpoint else None
+        earlier = read_run(settings.checkpoint, network) if settings.checkpoint else None
         task = self.problem.full_task(settings)
         if earlier:
             weights = earlier.method_state.get("pretrained", earlier.weights)
