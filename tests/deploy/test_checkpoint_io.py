@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from bet_lightning.checkpoint_io import FileCheckpointIO
 from bet_lightning.cli import main
+from bet_lightning.deploy.checkpoint_io import FileCheckpointIO
 from tests.conftest import write_config
 
 
@@ -53,6 +53,12 @@ def test_runs_write_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         save(self, checkpoint, path, storage_options)
 
     monkeypatch.setattr(FileCheckpointIO, "save_checkpoint", note)
-    main(["fit", "--config", str(write_config(tmp_path, "run", num_iterations=0, max_epochs=1, rivals=[]))])
+    main(
+        [
+            "fit",
+            "--config",
+            str(write_config(tmp_path, "run", search={"num_iterations": 0}, pretrain={"max_epochs": 1})),
+        ]
+    )
     assert {"full.ckpt", "last.ckpt"} == set(written)
     assert not list((tmp_path / "run" / "checkpoints").glob("*.partial"))

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import pytest
 import torch
 
 from bet_lightning.cli import main
-from bet_lightning.results import read_summary, write_json
+from bet_lightning.runs.folder import read_record, write_record
 from bet_lightning.serving import PackedRecommender, PackedTable
-from tests.conftest import write_config
+from tests.conftest import SPECTRAL, write_config
 
 CAP = 210 * 8 // 4
 
@@ -32,16 +33,18 @@ def export(run: Path, *arguments: str) -> None:
 def test_packs_the_best_table(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     export(run, "--output", str(tmp_path / "table"))
     said = capsys.readouterr().out
-    assert f"packed {run / 'checkpoints' / 'best.ckpt'} into {tmp_path / 'table'}" in said
+    assert f"packed {run / 'checkpoints' / 'bet.ckpt'} into {tmp_path / 'table'}" in said
     assert "the table as csr fp32" in said
     header = PackedTable.load(tmp_path / "table").header
-    summary = read_summary(run)
-    bet = next(result for result in summary["results"] if result["name"] == "bet")
-    assert header["result"] == {"name": "bet", "valid": bet["valid"], "test": {}}
-    assert header["dataset"]["hash"] == summary["dataset"]["hash"]
+    record = read_record(run)
+    bet = record.result("bet")
+    assert bet is not None
+    assert header["result"] == {"name": "bet", "valid": bet.valid, "test": {}}
+    assert header["dataset"]["hash"] == record.dataset["hash"]
     assert header["budget"] == {"params": CAP, "bytes": 4 * CAP + 210, "keep_ratio": 0.25}
-    assert bet["packed"]["bytes"]["values"] + bet["packed"]["bytes"]["sizes"] == bet["bytes"] == 4 * CAP + 210
-    assert bet["packed"]["bytes"]["total"] < (tmp_path / "table" / "table.safetensors").stat().st_size
+    parts = bet.packed["bytes"]
+    assert parts["values"] + parts["sizes"] == bet.bytes == 4 * CAP + 210
+    assert parts["total"] < (tmp_path / "table" / "table.safetensors").stat().st_size
     assert not (run / "exports").exists()
 
 
@@ -59,7 +62,13 @@ def test_packs_a_checkpoint_in_another_dtype(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("backbone", ["LightGCN", "MF", "NeuMF", "NGCF"])
 def test_a_packed_table_is_the_checkpoint(backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, table = tmp_path / "run", tmp_path / "table"
-    main(["fit", "--config", str(write_config(tmp_path, "run", backbone, num_iterations=1, num_retrain=1, rivals=[]))])
+    main(
+        [
+            "fit",
+            "--config",
+            str(write_config(tmp_path, "run", backbone, search={"num_iterations": 1}, retrain={"num_actions": 1})),
+        ]
+    )
     export(run, "--output", str(table))
     config = ["--config", str(run / "config.yaml")]
     found = {}
@@ -78,14 +87,14 @@ def test_a_packed_table_is_the_checkpoint(backbone: str, tmp_path: Path, capsys:
 
 
 def test_packs_what_it_serves_for_other_budgets(tmp_path: Path) -> None:
-    main(["fit", "--config", str(write_config(tmp_path, "run", family="spectral", rivals=[]))])
+    main(["fit", "--config", str(write_config(tmp_path, "run", family=SPECTRAL))])
     run, output = tmp_path / "run", tmp_path / "tables"
     budgets: list[dict[str, Any]] = [{"keep_ratio": 0.2}, {"bytes": 1500, "dtype": "fp16"}]
     export(run, "--budget", json.dumps(budgets), "--num_probes", "1", "--output", str(output))
     tables = {path.name: PackedTable.load(path) for path in output.iterdir()}
-    caps = [budget["params"] for budget in read_summary(run / "exports")["budgets"]]
-    assert caps == [336, (1500 - 210) // 2]
-    assert [tables[name].sizes.sum() for name in sorted(tables)] == caps and len(tables) == 2
+    caps = [budget.params for budget in read_record(run / "exports").budgets]
+    assert caps == [(1500 - 210) // 2, 336]  # the largest first
+    assert {name: table.sizes.sum() for name, table in tables.items()} == {"bet@1500B": caps[0], "bet@0.2": caps[1]}
     assert {table.dtype for table in tables.values()} == {"fp32", "fp16"}
     export(run, "--budget.keep_ratio", "0.3", "--num_probes", "1", "--output", str(tmp_path / "one"))
     assert PackedTable.load(tmp_path / "one").header["budget"]["keep_ratio"] == 0.3
@@ -93,9 +102,9 @@ def test_packs_what_it_serves_for_other_budgets(tmp_path: Path) -> None:
 
 def test_a_search_in_bytes_leaves_a_table_of_so_many(tmp_path: Path) -> None:
     budget = {"bytes": 2_000, "dtype": "int8"}
-    main(["fit", "--config", str(write_config(tmp_path, "run", "NeuMF", budget=budget, num_retrain=1, rivals=[]))])
+    main(["fit", "--config", str(write_config(tmp_path, "run", "NeuMF", budget=budget, retrain={"num_actions": 1}))])
     export(tmp_path / "run", "--output", str(tmp_path / "table"))
-    packed = read_summary(tmp_path / "run")["results"][-1]["packed"]
+    packed = read_record(tmp_path / "run").results[-1].packed
     assert packed["dtype"] == "int8"
     assert packed["bytes"]["values"] + packed["bytes"]["sizes"] == 2_000
 
@@ -130,32 +139,35 @@ def test_wrong_input_is_one_line(run: Path, tmp_path: Path, capsys: pytest.Captu
         (["fit", "--ckpt_path", table], f"--ckpt_path {table}: a packed table; fit goes on from a run's last.ckpt"),
         (["test", "--ckpt_path", str(taken)], f"--ckpt_path {taken}: a folder without a packed table"),
         (["test", "--ckpt_path", str(altered)], f"--ckpt_path {altered}: not a sound packed table (header.json was"),
-        (["test", "--ckpt_path", table, "--data.init_args.seed", "9"], "the packed table is of other data or another"),
-        (["predict", "--ckpt_path", table, "--model.init_args.backbone.init_args.max_size", "4"], "another backbone"),
+        (["test", "--ckpt_path", table, "--data.seed", "9"], "the packed table is of other data or another"),
+        (["predict", "--ckpt_path", table, "--model.backbone.max_size", "4"], "another backbone"),
         (["export", "--output", table, "--trainer.default_root_dir", str(taken)], "no finished run here"),
     ]:
         assert message in refused([arguments[0], *config, *arguments[1:]], capsys)
 
 
 def test_no_results_yet(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_json(run / "summary.json", {"results": []})
+    write_record(run, replace(read_record(run), results=()))
     config = str(run / "config.yaml")
     assert "no finished run here" in refused(["export", "--config", config, "--output", str(tmp_path / "t")], capsys)
 
 
 def test_export_serves_other_budgets_of_a_finished_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = {"family": "spectral", "probe_epochs": 0, "retrain_init": "warm", "num_retrain": 1}
+    settings: dict[str, Any] = {
+        **{"family": SPECTRAL, "probe": {"epochs": 0}},
+        "retrain": {"start": "warm", "num_actions": 1},
+    }
     main(["fit", "--config", str(write_config(tmp_path, "run", **settings))])
     config = str(tmp_path / "run" / "config.yaml")
     main(["export", "--config", config, "--budget", '[{"keep_ratio": 0.2}, {"keep_ratio": 0.4}]', "--num_probes", "2"])
     folder = tmp_path / "run" / "exports"
-    assert [result["name"] for result in read_summary(folder)["results"]] == ["full", "bet", "bet@0.4"]
-    assert [result["params"] for result in read_summary(folder)["results"]] == [1680, 336, 672]
+    results = read_record(folder).results
+    assert [(result.name, result.params) for result in results] == [("full", 1680), ("bet@0.4", 672), ("bet@0.2", 336)]
     main(["test", "--config", str(folder / "config.yaml")])
-    assert all(result["test"] for result in read_summary(folder)["results"])
+    assert all(result.test for result in read_record(folder).results)
     main(["export", "--config", config, "--budget.keep_ratio", "0.5", "--fine_tune", "1"])
-    full, bet = read_summary(folder)["results"]
-    assert (bet["params"], bet["epochs"], full["epochs"]) == (840, 1, 0)
+    full, bet = read_record(folder).results
+    assert (bet.params, bet.epochs, full.epochs) == (840, 1, 0)
     assert (tmp_path / "run" / "exports.1" / "summary.json").is_file()
 
 

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from bet_lightning.budget import Dtype, packed_bytes
-from bet_lightning.packing import byte_counts, describe, pack_tensors, read_weights, rival_bytes, write_table
+from bet_lightning.deploy.packing import byte_counts, describe, pack_tensors, read_weights, rival_bytes, write_table
 from bet_lightning.serving import PackedTable
 from bet_lightning.serving.packed_table import HEADER, TENSORS
 from tests.serving.conftest import BACKBONES, Packed, make_data, make_network, pack  # noqa: F401  (a fixture)
@@ -19,7 +19,7 @@ def test_weights_come_back(name: str, pack: Callable[..., Packed]) -> None:  # n
     other = make_network(name, packed.data, seed=5)
     other.load_state_dict(state)
     for index in range(len(other.tables)):
-        assert other.table(index).sizes.equal(packed.network.table(index).sizes)
+        assert other.masked_table(index).sizes.equal(packed.network.masked_table(index).sizes)
         assert other.table(index)().equal(packed.network.table(index)())
     for theirs, ours in zip(other.encode(), packed.network.encode(), strict=True):
         assert theirs.equal(ours)
@@ -68,7 +68,9 @@ def test_int8_is_within_half_a_step() -> None:
     data = make_data()
     network = make_network("MF", data)
     with torch.no_grad():
-        network.table().weight *= torch.logspace(-9, 3, 760).unsqueeze(1)  # rows far below the smallest scale, too
+        network.masked_table().weight *= torch.logspace(-9, 3, 760).unsqueeze(
+            1
+        )  # rows far below the smallest scale, too
     tensors = pack_tensors(network, data, "int8")
     scales = tensors["scales.0"].float()
     assert tensors["values.0"].abs().max() == 127
@@ -85,7 +87,7 @@ def test_values_beyond_the_dtype_are_refused(dtype: Dtype) -> None:
     data = make_data()
     network = make_network("MF", data)
     with torch.no_grad():
-        network.table().weight[:] = 1e6 if dtype == "fp16" else float("inf")
+        network.masked_table().weight[:] = 1e6 if dtype == "fp16" else float("inf")
     message = r"fp16 cannot hold values up to 1e\+06: take bf16" if dtype == "fp16" else "no numbers"
     with pytest.raises(ValueError, match=message):
         pack_tensors(network, data, dtype)
@@ -125,7 +127,7 @@ def test_what_was_there_stays_where_a_table_cannot_be_written(
     def full(*_args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bet_lightning.packing.save_file", full)
+    monkeypatch.setattr("bet_lightning.deploy.packing.save_file", full)
     with pytest.raises(ValueError, match=r"table: cannot be written \(\[Errno 28\] No space left on device\)"):
         write_table(packed.folder, {}, {})
     assert PackedTable.load(packed.folder).dtype == "fp32"

@@ -1,20 +1,20 @@
-import io
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
-from bet_lightning.plots import plot_run
-from bet_lightning.results import (
+from bet_lightning.methods.bet.profile import PopularityProfile
+from bet_lightning.runs.folder import (
+    link_best,
     read_popularity,
-    read_summary,
-    results_table,
-    write_json,
+    read_probes,
+    read_record,
     write_popularity,
+    write_probes,
+    write_record,
     write_text,
 )
-from bet_lightning.search import PopularityProfile
+from tests.runs.test_records import make_record, make_result
 
 
 def test_popularity_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -36,33 +36,34 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["file.txt"]
 
 
+def test_a_record_comes_back(tmp_path: Path) -> None:
+    record = make_record(make_result("full", None, 0.3))
+    write_record(tmp_path, record)
+    assert read_record(tmp_path) == record
+
+
 def test_no_summary_yet(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"summary\.json: no finished run here, run `fit` first"):
-        read_summary(tmp_path)
+    for content in (None, "{", "[]", "{}"):
+        if content is not None:
+            (tmp_path / "summary.json").write_text(content)
+        with pytest.raises(ValueError, match=r"summary\.json: no finished run here, run `fit` first"):
+            read_record(tmp_path)
 
 
-def test_table_fits_a_terminal_of_80_columns() -> None:
-    metrics = {f"{measure}@{k}": 0.1 for measure in ("recall", "ndcg") for k in (5, 10, 20)}
-    row = {"name": "two_numbers", "params": 618_688, "bytes": 2_474_752, "valid": metrics, "test": {}, "seconds": 181.0}
-    summary = {
-        "dataset": {"name": "ml-1m"},
-        "backbone": "LightGCN",
-        "d_max": 64,
-        "budget": {"params": 61_868, "keep_ratio": 0.1},
-        "budgets": [{}],
-        "results": [row],
-    }
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(results_table(summary, "valid"))
-    text = console.export_text()
-    (line,) = (line.split() for line in text.splitlines() if "two_numbers" in line)
-    assert line == ["two_numbers", "618,688", "2.47", "MB", *["0.1000"] * 6, "181"]
-    assert results_table(summary, "test").row_count == 0  # not tested yet
+def test_probes_come_back(finished_run: Path, tmp_path: Path) -> None:
+    probes = read_probes(finished_run / "actions.jsonl")
+    write_probes(tmp_path, probes)
+    assert (tmp_path / "actions.jsonl").read_text() == (finished_run / "actions.jsonl").read_text()
+    assert [probe.draw.kind for probe in probes] == ["rule", *["popularity"] * 4]
 
 
-def test_plots_of_a_run_without_a_search(tmp_path: Path) -> None:
-    write_json(tmp_path / "summary.json", {"dataset": {"users": 2}, "budgets": [{}], "results": []})
-    assert [path.name for path in plot_run(tmp_path)] == ["sizes.png"]
+def test_the_best_is_a_link_that_moves(tmp_path: Path) -> None:
+    for name in ("bet", "uniform"):
+        write_text(tmp_path / "checkpoints" / f"{name}.ckpt", name)
+        link_best(tmp_path, f"checkpoints/{name}.ckpt", "best")
+        assert (tmp_path / "checkpoints" / "best.ckpt").samefile(tmp_path / "checkpoints" / f"{name}.ckpt")
+    write_text(tmp_path / "checkpoints" / "uniform.ckpt", "another")
+    assert (tmp_path / "checkpoints" / "best.ckpt").read_text() == "uniform"  # until it is moved again
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

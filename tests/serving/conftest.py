@@ -12,7 +12,7 @@ from bet_lightning import backbones
 from bet_lightning.backbones import Backbone, Edges
 from bet_lightning.budget import Dtype
 from bet_lightning.data import DataSplit, make_synthetic, split_interactions
-from bet_lightning.packing import describe, pack_tensors, write_table
+from bet_lightning.deploy.packing import describe, pack_tensors, write_table
 
 BACKBONES = ("LightGCN", "MF", "NeuMF", "NGCF")
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from bet_lightning.budget import Dtype
-from bet_lightning.modules import SampledSoftmax
+from bet_lightning.objectives import SampledSoftmax
 from bet_lightning.ranking import top_k_items
+from bet_lightning.ranking.ranker import scale_items
 from bet_lightning.serving import PackedRecommender
 from tests.serving.conftest import BACKBONES, Packed
 
@@ -17,7 +18,10 @@ SOFTMAX = {"norm_power": 0.25, "popularity_power": 0.05}
 
 def expected_scores(packed: Packed, softmax: bool = False) -> np.ndarray:
     """Scores of the backbone itself."""
-    encoded = SampledSoftmax(**SOFTMAX).encode(packed.network) if softmax else packed.network.encode()
+    encoded = packed.network.encode()
+    if softmax:
+        frequency = packed.network.frequency[packed.network.num_users :]
+        encoded = scale_items(encoded, frequency, SampledSoftmax(**SOFTMAX).item_powers)
     return packed.network.score(encoded, torch.arange(packed.data.num_users)).numpy()
 
 
