@@ -27,7 +27,7 @@ class Trainer(pl.Trainer):
         output: str | None = None,
         dtype: Dtype | None = None,
         history: bool = True,
-        budget: Budget | str | list[Budget | str] | None = None,
+        budget: list[Budget | str] | Budget | str | None = None,
         fine_tune: int = 0,
         num_probes: int = 8,
     ) -> None:
@@ -82,7 +82,7 @@ class Trainer(pl.Trainer):
         self,
         model: RecommenderModule,
         datamodule: InteractionDataModule,
-        budget: Budget | str | list[Budget | str],
+        budget: list[Budget | str] | Budget | str,
         fine_tune: int,
         num_probes: int,
     ) -> None:

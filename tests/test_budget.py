@@ -163,8 +163,8 @@ def test_a_resolved_budget_knows_everything() -> None:
 def test_several_budgets_are_sorted_and_differ() -> None:
     shape = TableShape(40, 60, 8)
     budgets = [Budget(keep_ratio=0.25), Budget(bytes=1_700), Budget(params=300)]
-    for given in (budgets, budgets[::-1]):
-        assert [budget.params for budget in resolve_budgets(given, shape, 1)] == [400, 300, 200]
+    for order in (budgets, budgets[::-1]):
+        assert [budget.params for budget in resolve_budgets(order, shape, 1)] == [400, 300, 200]
     with pytest.raises(ValueError, match=r"search\.budget needs budgets that differ, got \[200, 200\] parameters"):
         resolve_budgets([Budget(keep_ratio=0.25), Budget(params=200)], shape, 1)
     with pytest.raises(ValueError, match=r"differ, got \[\]"):

@@ -49,7 +49,7 @@ class TableSearch(pl.Callback):
 
     def __init__(
         self,
-        budget: Budget | str | list[Budget | str] | None = None,
+        budget: list[Budget | str] | Budget | str | None = None,
         method: Method | None = None,
         seed: int | None = None,
     ) -> None:

@@ -21,11 +21,12 @@ from typing import Any
 
 import torch
 
-from tests.conftest import write_config
+from tests.conftest import SPECTRAL, UNIFORM, write_config
 
 SETTINGS: dict[str, Any] = {
-    **{"family": "spectral", "num_iterations": 16, "probe_epochs": 1, "num_tuned": 3, "tune_epochs": 2},
-    **{"num_retrain": 1, "retrain_init": "both", "max_epochs": 6},
+    **{"family": SPECTRAL, "rules": [UNIFORM], "pretrain": {"max_epochs": 6}, "search": {"num_iterations": 16}},
+    **{"probe": {"epochs": 1}, "tune": {"num_actions": 3, "epochs": 2}},
+    "retrain": {"num_actions": 1, "start": "both", "max_epochs": 6},
 }
 
 
@@ -97,7 +98,7 @@ def main(args: Sequence[str] | None = None) -> None:
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        settings = {**SETTINGS, "storage": options.storage}
+        settings = {**SETTINGS, "retrain": {**SETTINGS["retrain"], "storage": options.storage}}
         config = write_config(folder, "undisturbed", **settings)
         began = training_begins(process := fit(config, options.devices), config)
         finish(process, config)

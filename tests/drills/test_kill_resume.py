@@ -3,6 +3,7 @@ import pytest
 from tests.drills import kill_resume
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("devices", "storage"), [(1, "masked"), (2, "masked"), (1, "packed")])
 def test_a_killed_run_ends_like_an_undisturbed_one(
     devices: int, storage: str, capsys: pytest.CaptureFixture[str]
