@@ -323,6 +323,7 @@ def test_every_shipped_config_is_started() -> None:
     assert shipped == started
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((CONFIGS / "results").glob("*.yaml")), ids=lambda path: path.stem)
 def test_cells_of_committed_results_are_configurations(path: Path, tmp_path: Path) -> None:
     cells = {cell.name: cell for cell in Comparison.read(path).cells if cell.seed == 0}

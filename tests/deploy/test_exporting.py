@@ -59,6 +59,7 @@ def test_packs_a_checkpoint_in_another_dtype(run: Path, tmp_path: Path) -> None:
         PackedRecommender.load(output).recommend([0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["LightGCN", "MF", "NeuMF", "NGCF"])
 def test_a_packed_table_is_the_checkpoint(backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, table = tmp_path / "run", tmp_path / "table"
@@ -86,6 +87,7 @@ def test_a_packed_table_is_the_checkpoint(backbone: str, tmp_path: Path, capsys:
     assert torch.tensor(served.scores.tolist()).allclose(torch.tensor(lists["score"].to_list()), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_packs_what_it_serves_for_other_budgets(tmp_path: Path) -> None:
     main(["fit", "--config", str(write_config(tmp_path, "run", family=SPECTRAL))])
     run, output = tmp_path / "run", tmp_path / "tables"
@@ -152,6 +154,7 @@ def test_no_results_yet(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "no finished run here" in refused(["export", "--config", config, "--output", str(tmp_path / "t")], capsys)
 
 
+@pytest.mark.slow
 def test_export_serves_other_budgets_of_a_finished_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings: dict[str, Any] = {
         **{"family": SPECTRAL, "probe": {"epochs": 0}},

@@ -90,7 +90,7 @@ def test_a_warning_of_the_ranker_reaches_the_user_once(module: RecommenderModule
 def test_a_checkpoint_of_other_tables_describes_them(module: RecommenderModule) -> None:
     saved: dict[str, Any] = {}
     module.on_save_checkpoint(saved)
-    assert saved == {}  # masked tables need no description
+    assert saved == {"backbone": "MF"}  # masked tables need no description
     mask = torch.rand(8, 4, generator=torch.Generator().manual_seed(0)) < 0.5
     module.network.use_tables([PrunedTable(8, 4, mask)])
     module.network.reset_parameters(torch.Generator().manual_seed(1))

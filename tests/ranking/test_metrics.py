@@ -92,7 +92,8 @@ def test_per_user_values_read_zero_without_targets() -> None:
 def test_metric_names_states_and_reset() -> None:
     metric = RankingMetrics()
     names = ["recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20"]
-    assert list(metric.compute()) == names
+    with pytest.warns(UserWarning, match="was called before the ``update`` method"):
+        assert list(metric.compute()) == names
     assert metric.sums.dtype == torch.float64
     metric = RankingMetrics(KS)
     metric.update(*make_case(0))
