@@ -53,6 +53,7 @@ def method_state(folder: Path) -> dict[str, Any]:
     return dict(state)
 
 
+@pytest.mark.slow
 def test_fitness_is_relative_to_the_full_table(tmp_path: Path) -> None:
     config = write_config(tmp_path, "run", probe={"user_share": 1.0}, search={"num_iterations": 2})
     main(["fit", "--config", str(config)])
@@ -63,6 +64,7 @@ def test_fitness_is_relative_to_the_full_table(tmp_path: Path) -> None:
         assert record.fitness == pytest.approx(reached / denominator, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_probes_rank_a_share_of_the_users_and_are_compared_on_it(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"search": {"num_iterations": 1}, "probe": {"user_share": 0.5}}
     config = write_config(tmp_path, "run", retrain={"num_actions": 1, "max_epochs": 1}, **settings)
@@ -75,11 +77,13 @@ def test_probes_rank_a_share_of_the_users_and_are_compared_on_it(tmp_path: Path)
     assert full != pytest.approx(result_of(tmp_path / "run", "full").quality, rel=1e-3)  # which is on all users
 
 
+@pytest.mark.slow
 def test_strategies_follow_the_paper_after_the_rules(finished_run: Path) -> None:
     strategies = [record.strategy for record in read_probes(finished_run / "actions.jsonl")]
     assert strategies == ["given", "greedy", "greedy", "greedy", "random"]
 
 
+@pytest.mark.slow
 def test_state_holds_population_predictor_and_pretrained_weights(finished_run: Path) -> None:
     state = method_state(finished_run)
     assert len(state["search"]["probed"]) == 5
@@ -131,6 +135,7 @@ def test_several_budgets_from_one_pretraining_and_one_search(tmp_path: Path) -> 
     assert (tmp_path / "run" / "plots" / "budgets.png").is_file()
 
 
+@pytest.mark.slow
 def test_untrained_probe_measures_the_masked_pretrained_table(tmp_path: Path) -> None:
     settings = WARM | {"search": {"num_iterations": 1}, "probe": {"epochs": None, "refit_steps": 0, "user_share": 1.0}}
     main(["fit", "--config", str(write_config(tmp_path, "run", **settings))])
@@ -140,6 +145,7 @@ def test_untrained_probe_measures_the_masked_pretrained_table(tmp_path: Path) ->
     assert module.recommender.evaluate(data.val_dataloader()) == pytest.approx(record.metrics, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_cut_table_that_training_does_not_improve_is_kept_as_it_is(tmp_path: Path) -> None:
     spoil = {"lr": 50.0, "min_lr": 50.0}
     settings = WARM | {"search": {"num_iterations": 1}, "probe": {"epochs": 0, "user_share": 1.0}}
@@ -150,6 +156,7 @@ def test_a_cut_table_that_training_does_not_improve_is_kept_as_it_is(tmp_path: P
     assert result.valid == pytest.approx(probe.metrics, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_probe_that_diverges_has_no_fitness_and_the_search_goes_on(tmp_path: Path) -> None:
     schedule = {"lr": 1e38, "decay": 1.0, "min_lr": 1e38}
     config = write_config(tmp_path, "run", warm_schedule=schedule, search={"num_iterations": 2}, rules=[UNIFORM])
@@ -159,6 +166,7 @@ def test_a_probe_that_diverges_has_no_fitness_and_the_search_goes_on(tmp_path: P
     assert [result.name for result in read_record(tmp_path / "run").results] == ["full", "bet", "uniform"]
 
 
+@pytest.mark.slow
 def test_pretraining_is_taken_from_an_earlier_run(finished_run: Path, tmp_path: Path) -> None:
     full = finished_run / "checkpoints" / "full.ckpt"
     settings: dict[str, Any] = {"search": {"num_iterations": 1}, "probe": {"epochs": 0}, "retrain": {"num_actions": 1}}
@@ -189,6 +197,7 @@ def test_a_finished_run_serves_other_budgets_without_training(tmp_path: Path) ->
         assert result.quality / full.quality == pytest.approx(max(fitness), rel=1e-6)  # all users are one batch
 
 
+@pytest.mark.slow
 def test_refuses_to_go_on_from_a_search_of_another_family(
     finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,6 +208,7 @@ def test_refuses_to_go_on_from_a_search_of_another_family(
     assert f"{last}: its search was of another family or data" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_refuses_a_foreign_pretrained_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     foreign = tmp_path / "foreign.ckpt"
     foreign.write_text("nothing")

@@ -287,7 +287,7 @@ def test_own_data_is_called_after_what_tells_more(tmp_path):
 
 
 def test_batches_follow_the_number_of_pairs():
-    for interactions, expected in ((400, 256), (20_000, 512), (150_000, 4096)):
+    for interactions, expected in ((400, 256), (20_000, 512), (60_000, 1024)):
         data = prepared(synthetic_users=1000, synthetic_items=1500, synthetic_interactions=interactions)
         assert data.triplets.batch_size == expected
         steps = len(data.train_dataloader())

@@ -5,7 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bet_lightning.backbones import MF, Edges
+from bet_lightning.budget import Budget, resolve_budgets
+from bet_lightning.methods.base import Epochs, Outcome, Problem, Task, run_method
 from bet_lightning.methods.rules import FileSizes, PopularitySizes, RandomSizes, SizeRule, UniformSizes, write_sizes
+from bet_lightning.ranking import RankingMetrics
+from bet_lightning.recommender import Recommender
 
 USERS, ITEMS = torch.tensor([5, 9, 1, 0]), torch.tensor([7, 3, 2, 2, 1])
 
@@ -82,3 +87,36 @@ def test_wrong_files(tmp_path: Path, text: str, message: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"none\.txt: expected one integer a line"):
         FileSizes(str(tmp_path / "none.txt")).sizes(USERS, ITEMS, 20, 16)
+
+
+def make_problem(*budgets: str, state: dict[str, object] | None = None) -> Problem:
+    network = MF(Edges(torch.tensor([0, 1, 1, 2]), torch.tensor([0, 1, 2, 1]), 3, 4), 4)
+    resolved = resolve_budgets([Budget.parse(budget) for budget in budgets], network.shape, 1)
+    return Problem(Recommender(network, metrics=RankingMetrics((2,))), lambda share: [], resolved, state=state)
+
+
+def test_a_rule_is_a_method_of_one_fresh_training_a_budget() -> None:
+    tasks: list[Task] = []
+
+    def train(task: Task) -> Outcome:
+        tasks.append(task)
+        return Outcome({"recall@2": 0.1})
+
+    rule = UniformSizes(train=Epochs(7, patience=3))
+    results = run_method(rule, make_problem("9", "21"), train)
+    assert list(results) == ["uniform@21", "uniform@9"]
+    for task, cap in zip(tasks, (21, 9), strict=True):
+        assert task.allocation and task.budget and task.allocation.params == task.budget.params == cap
+        assert (task.phase, task.epochs, task.weights) == ("retrain", Epochs(7, patience=3), None)
+    assert tasks[0].allocation and tasks[0].allocation.sizes.tolist() == [3] * 7
+    assert tasks[1].allocation and tasks[1].allocation.sizes.tolist() == [1, 2, 1, 1, 2, 1, 1]  # the most frequent
+    assert list(run_method(PopularitySizes(name="mde"), make_problem("21"), train)) == ["mde"]
+
+
+def test_a_rule_goes_on_with_the_budget_that_it_was_interrupted_at() -> None:
+    state: dict[str, object] = {}
+    rounds = UniformSizes().run(make_problem("9", "14", "21", state=state))
+    next(rounds)
+    rounds.send([Outcome({"recall@2": 0.1})])
+    again = UniformSizes().run(make_problem("9", "14", "21", state=dict(state)))
+    assert [task.name for following in again for task in following.tasks] == ["uniform@14", "uniform@9"]

@@ -18,6 +18,7 @@ def hold(folder: str, ready: Any) -> None:
     signal.pause()
 
 
+@pytest.mark.slow
 def test_a_folder_has_one_writer_until_that_one_is_gone(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready = context.Event()

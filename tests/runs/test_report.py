@@ -69,6 +69,7 @@ def test_plots_of_a_run_without_a_search(tmp_path: Path) -> None:
     assert [path.name for path in plot_run(tmp_path)] == ["sizes.png"]
 
 
+@pytest.mark.slow
 def test_weights_and_biases_offline_without_a_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("WANDB_MODE", "WANDB_API_KEY"):
         monkeypatch.delenv(variable, raising=False)

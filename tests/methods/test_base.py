@@ -1,0 +1,175 @@
+"""What a method asks for and is told, without any training."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bet_lightning.allocation import Allocation
+from bet_lightning.backbones import MF, Edges
+from bet_lightning.budget import Budget, resolve_budgets
+from bet_lightning.data import RankingBatch
+from bet_lightning.methods.base import Epochs, Journal, Method, Outcome, Problem, Round, Task, generator_of, run_method
+from bet_lightning.methods.bet.settings import TuneSettings
+from bet_lightning.ranking import RankingMetrics
+from bet_lightning.recommender import Recommender
+from bet_lightning.tables.soft_threshold import PrunedTable
+
+EDGES = Edges(torch.tensor([0, 0, 1, 2]), torch.tensor([0, 3, 1, 2]), 3, 5)
+TASK = Task("retrain", "x", Epochs(3), "x", allocation=Allocation(torch.arange(8)))
+
+
+class Asking(Method):
+    """Asks for given rounds and remembers what it was told."""
+
+    def __init__(self, *rounds: Sequence[Task]) -> None:
+        self.rounds = rounds
+        self.told: list[Sequence[Outcome]] = []
+
+    def run(self, problem: Problem) -> Generator[Round, Sequence[Outcome], None]:
+        for tasks in self.rounds:
+            self.told.append((yield Round(tasks)))
+
+
+def make_problem(budgets: Sequence[str] = ("20",), **more: object) -> Problem:
+    network = MF(EDGES, 4)
+    recommender = Recommender(network, metrics=RankingMetrics((2,)))
+    resolved = resolve_budgets([Budget.parse(budget) for budget in budgets], network.shape, 1)
+    return Problem(recommender, lambda share: [], resolved, **more)  # type: ignore[arg-type]
+
+
+def test_a_method_runs_without_lightning_and_the_best_of_each_name_is_kept() -> None:
+    qualities = {"a": 0.2, "b": 0.5, "c": 0.4, "d": 0.9, "e": 0.1, "f": 0.5}
+    names = {"a": "one", "b": "one", "c": "one", "d": None, "e": "other", "f": "one"}
+    tasks = {label: Task("retrain", label, Epochs(1), name) for label, name in names.items()}
+    method = Asking([tasks["a"]], [tasks["b"], tasks["c"], tasks["d"]], [tasks["e"], tasks["f"]])
+    trained: list[str] = []
+
+    def train(task: Task) -> Outcome:
+        trained.append(task.label)
+        return Outcome({"recall@2": qualities[task.label]}, epochs=len(trained))
+
+    results = run_method(method, make_problem(), train)
+    assert trained == list("abcdef")
+    assert [[outcome.epochs for outcome in told] for told in method.told] == [[1], [2, 3, 4], [5, 6]]
+    assert {name: outcome.epochs for name, outcome in results.items()} == {"one": 2, "other": 5}  # ties: the earlier
+
+
+def test_a_method_that_asks_for_nothing_has_no_results() -> None:
+    def train(task: Task) -> Outcome:
+        raise AssertionError("nothing was asked for")
+
+    assert run_method(Asking(), make_problem(), train) == {}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(TASK, phase="tune"),
+        replace(TASK, name="y"),
+        replace(TASK, weights={}),
+        replace(TASK, allocation=Allocation(torch.arange(8).flip(0))),
+        replace(TASK, allocation=None),
+        replace(TASK, allocation=None, tables=[PrunedTable(8, 4)]),
+        replace(TASK, epochs=Epochs(4)),
+        replace(TASK, epochs=Epochs(3, patience=1)),
+        replace(TASK, storage="packed"),
+    ],
+    ids=lambda task: task.key,
+)
+def test_a_task_of_another_training_has_another_key(other: Task) -> None:
+    assert other.key != TASK.key
+
+
+def test_an_equal_task_has_the_same_key_whatever_it_is_called() -> None:
+    assert replace(TASK, label="4/9", allocation=Allocation(torch.arange(8))).key == TASK.key
+
+
+def test_a_task_measures_only_if_nothing_of_it_is_kept() -> None:
+    measuring = replace(TASK, name=None)
+    assert measuring.measures_only
+    assert not TASK.measures_only and not replace(measuring, keep_weights=True).measures_only
+
+
+def test_quality_is_the_mean_of_all_metrics_and_zero_without_any() -> None:
+    assert Outcome({"recall@2": 0.1, "ndcg@2": 0.3, "recall@5": 0.2, "ndcg@5": 0.6}).quality == pytest.approx(0.3)
+    assert Outcome({}, failed=True).quality == 0.0
+
+
+@pytest.mark.parametrize("wrong", [{"max_epochs": -1}, {"patience": 0}, {"eval_every_n_epochs": 0}])
+def test_refuses_epochs_out_of_range(wrong: dict[str, int]) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"search.method: {name} must be at least {value + 1}, got {value}"):
+        Epochs(**wrong)
+    with pytest.raises(ValueError, match=r"search\.method\.tune\.epochs must be at least 1, got 0"):
+        TuneSettings(epochs=0)  # settings of a section name their flag
+
+
+def test_names_of_results_end_in_their_budget_where_there_are_several() -> None:
+    assert [problem.suffix(problem.budgets[0]) for problem in (make_problem(["20"]), make_problem(["50%"]))] == ["", ""]
+    several = make_problem(["12", "50%", "20"])
+    assert [several.suffix(budget) for budget in several.budgets] == ["@20", "@0.5", "@12"]
+
+
+def test_a_problem_counts_the_interactions_of_users_and_of_items() -> None:
+    users, items = make_problem().frequencies
+    assert users.tolist() == [2, 1, 1] and items.tolist() == [1, 1, 1, 1, 0]
+
+
+def test_evaluates_a_share_of_the_users_as_all_ranks_agree() -> None:
+    shares: list[float] = []
+
+    class Fixed(Recommender):
+        def evaluate(self, batches: Iterable[RankingBatch]) -> dict[str, float]:
+            return {"recall@2": float(len(list(batches)))}
+
+    def users(share: float) -> list[RankingBatch]:
+        shares.append(share)
+        return []
+
+    recommender = Fixed(MF(EDGES, 4), metrics=RankingMetrics((2,)))
+    budget = Budget(params=20).resolve(recommender.network.shape)
+    problem = Problem(recommender, users, [budget], agree=lambda found: {**found, "ndcg@2": 0.5})  # type: ignore[dict-item]
+    assert problem.evaluate(0.3) == {"recall@2": 0.0, "ndcg@2": 0.5}
+    problem.evaluate()
+    assert shares == [0.3, 1.0]
+
+
+def test_problems_share_neither_state_nor_journal() -> None:
+    first, second = make_problem(), make_problem()
+    first.state["phase"] = 1
+    assert second.state == {} and first.journal is not second.journal
+    kept: dict[str, object] = {}
+    make_problem(state=kept).state["phase"] = 2
+    assert kept == {"phase": 2}  # whoever runs it sees what a method keeps
+
+
+def test_a_journal_knows_the_best_so_far() -> None:
+    class Probe:
+        def __init__(self, fitness: float) -> None:
+            self.fitness = fitness
+
+    journal = Journal()
+    assert journal.best_fitness is None
+    journal.take([Probe(0.3), Probe(0.7), Probe(0.5)], "probe")
+    assert journal.best_fitness == 0.7
+
+
+def test_the_full_table_is_a_result_without_budget_or_sizes() -> None:
+    task = make_problem().full_task(Epochs(7))
+    assert (task.phase, task.name, task.epochs.max_epochs) == ("pretrain", "full", 7)
+    assert task.budget is None and task.allocation is None and task.tables is None and task.weights is None
+
+
+def test_a_finished_run_is_cut_further_only_by_methods_that_can() -> None:
+    with pytest.raises(ValueError, match="Asking has no table that other budgets can be cut out of"):
+        Asking().for_finished_run("last.ckpt", 4, 0)
+
+
+def test_generators_of_one_seed_are_alike_and_independent() -> None:
+    first, second = generator_of(5), generator_of(5)
+    drawn = torch.rand(3, generator=first)
+    assert torch.rand(3, generator=second).equal(drawn) and not torch.rand(3, generator=first).equal(drawn)
