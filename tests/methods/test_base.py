@@ -132,7 +132,7 @@ def test_evaluates_a_share_of_the_users_as_all_ranks_agree() -> None:
 
     recommender = Fixed(MF(EDGES, 4), metrics=RankingMetrics((2,)))
     budget = Budget(params=20).resolve(recommender.network.shape)
-    problem = Problem(recommender, users, [budget], agree=lambda found: {**found, "ndcg@2": 0.5})  # type: ignore[dict-item]
+    problem = Problem(recommender, users, [budget], agree=lambda found: {**found, "ndcg@2": 0.5})  # type: ignore[arg-type]
     assert problem.evaluate(0.3) == {"recall@2": 0.0, "ndcg@2": 0.5}
     problem.evaluate()
     assert shares == [0.3, 1.0]

@@ -10,9 +10,20 @@ from typing import Any
 import pytest
 import torch
 
-from bet_lightning.backbones import MF, Edges, LightGCN
+from bet_lightning.backbones import MF, Backbone, Edges, LightGCN
 from bet_lightning.budget import Budget, resolve_budgets
-from bet_lightning.methods import BET, PopularityFamily, PopularitySizes, Problem, SpectralFamily, Task, UniformSizes
+from bet_lightning.methods import (
+    BET,
+    EvenFamily,
+    MixedFamily,
+    PopularityFamily,
+    PopularitySizes,
+    Problem,
+    SpectralFamily,
+    Task,
+    UniformSizes,
+    run_method,
+)
 from bet_lightning.methods.base import Journal, Outcome, Round
 from bet_lightning.methods.bet import PretrainSettings, ProbeSettings, RetrainSettings, SearchSettings, TuneSettings
 from bet_lightning.methods.bet.action import RuleDraw
@@ -22,8 +33,8 @@ from bet_lightning.recommender import Recommender
 
 USERS, ITEMS, WIDTH = 10, 14, 4
 GENERATOR = torch.Generator().manual_seed(0)
-PAIRS = torch.randint(0, USERS, (60,), generator=GENERATOR), torch.randint(0, ITEMS, (60,), generator=GENERATOR)
-EDGES = Edges(*torch.stack(PAIRS).unique(dim=1), USERS, ITEMS)
+CELLS = torch.randperm(USERS * ITEMS, generator=GENERATOR)[:50].sort().values
+EDGES = Edges(CELLS // ITEMS, CELLS % ITEMS, USERS, ITEMS)
 QUALITIES = {"pretrain": 0.5, "probe": 0.3, "tune": 0.4, "fresh": 0.45, "warm": 0.42}
 
 
@@ -40,12 +51,18 @@ def make_method(start: Starts = "both", rules: bool = True, **settings: Any) -> 
     return BET(**(usual | settings))
 
 
-def make_problem(budgets: Sequence[str] = ("62",), state: dict[str, Any] | None = None, **more: Any) -> Problem:
-    network = MF(EDGES, WIDTH)
+def make_problem(
+    budgets: Sequence[str] = ("62",),
+    state: dict[str, Any] | None = None,
+    backbone: Callable[[Edges, int], Backbone] = MF,
+    kind: type[Problem] = Problem,
+    **more: Any,
+) -> Problem:
+    network = backbone(EDGES, WIDTH)
     network.reset_parameters(torch.Generator().manual_seed(1))
     recommender = Recommender(network, metrics=RankingMetrics((5,)))
     resolved = resolve_budgets([Budget.parse(budget) for budget in budgets], network.shape, 1)
-    return Problem(recommender, lambda share: [], resolved, state=state, **more)
+    return kind(recommender, lambda share: [], resolved, state=state, **more)
 
 
 def outcome_of(task: Task, problem: Problem) -> Outcome:
@@ -63,7 +80,8 @@ def play(
     method: BET, problem: Problem, stop_after: int | None = None, judge: Callable[[Task, Problem], Outcome] = outcome_of
 ) -> list[Round]:
     """Run a method with made-up outcomes; return the rounds that it asked for, the last one unanswered if stopped."""
-    rounds, generator = [], method.run(problem)
+    generator = method.run(problem)
+    rounds: list[Round] = []
     answer: list[Outcome] | None = None
     while stop_after is None or len(rounds) <= stop_after:
         try:
@@ -100,6 +118,25 @@ def test_phases_follow_each_other_from_both_starts() -> None:
     assert rounds[0].shared and not rounds[1].shared and rounds[-1].shared
 
 
+def test_the_best_outcome_of_each_name_is_a_result() -> None:
+    problem = make_problem(("62", "40"))
+    method = make_method(retrain=RetrainSettings(num_actions=2, start="both"))
+    trained: list[Task] = []
+
+    def train(task: Task) -> Outcome:
+        trained.append(task)
+        return outcome_of(task, problem)
+
+    results = run_method(method, problem, train)
+    kinds = [f"{name}_{start}" for start in ("fresh", "warm") for name in ("bet", "two_numbers")]
+    assert set(results) == {"full", *(f"{kind}@{budget}" for kind in kinds for budget in ("62", "40"))}
+    for name, outcome in results.items():
+        tasks = [task for task in trained if task.name == name]
+        assert len(tasks) == (2 if name.startswith("bet") else 1)
+        assert outcome.quality == max(outcome_of(task, problem).quality for task in tasks)
+        assert all(task.user_share == 1 for task in tasks)
+
+
 def test_every_action_is_within_its_budget_and_differs() -> None:
     problem = make_problem(("62", "40"))
     tasks = [task for each in play(make_method(), problem) for task in each.tasks if task.phase == "probe"]
@@ -114,6 +151,54 @@ def test_fitness_is_relative_to_the_full_table() -> None:
     play(make_method(), problem)
     for record in problem.journal.records:
         assert record.fitness == record.metrics["recall@5"] / QUALITIES["pretrain"]
+
+
+def test_probes_are_compared_with_the_full_table_on_their_own_users() -> None:
+    class Sharing(Problem):
+        def evaluate(self, user_share: float = 1.0) -> dict[str, float]:
+            shares.append(user_share)
+            return {"recall@5": 0.25}
+
+    shares: list[float] = []
+    problem = make_problem(kind=Sharing)
+    rounds = play(make_method(probe=ProbeSettings(user_share=0.3, refit_steps=0)), problem)
+    assert shares == [0.3]
+    for record in problem.journal.records:
+        assert record.fitness == record.metrics["recall@5"] / 0.25
+    asked = {task.phase: task.user_share for each in rounds for task in each.tasks}
+    assert asked == {"pretrain": 1.0, "probe": 0.3, "tune": 0.3, "retrain": 1.0}
+
+
+def test_an_action_that_failed_is_worth_nothing_and_is_not_retrained() -> None:
+    def judge(task: Task, problem: Problem) -> Outcome:
+        fails = task.phase == "probe" and task.label in ("probe 3/5", "probe 5/5")
+        return Outcome({}, failed=True) if fails else outcome_of(task, problem)
+
+    problem = make_problem()
+    rounds = play(make_method("warm", tune=TuneSettings(num_actions=0)), problem, judge=judge)
+    records = problem.journal.records
+    assert [record.failed for record in records] == [False, False, True, False, True]
+    assert [record.fitness for record in records if record.failed] == [0.0, 0.0]
+    (probed,) = (task for each in rounds for task in each.tasks if task.label == "probe 4/5")
+    (kept,) = (task for each in rounds for task in each.tasks if task.name == "bet")
+    assert probed.allocation and kept.allocation and kept.allocation.sizes.equal(probed.allocation.sizes)
+
+
+def test_longer_probes_decide_which_action_is_retrained() -> None:
+    def judge(task: Task, problem: Problem) -> Outcome:
+        found = outcome_of(task, problem)
+        turned = {"recall@5": 1 - found.metrics["recall@5"]}
+        return Outcome(turned) if task.phase == "tune" else found  # the longer probe turns the order around
+
+    problem = make_problem()
+    settings = SearchSettings(num_iterations=6, num_random=6, num_candidates=10, num_updates=0)
+    rounds = play(make_method("warm", search=settings, tune=TuneSettings(num_actions=3)), problem, judge=judge)
+    tuned = [record for record in problem.journal.records if record.tuned]
+    assert len({record.draw.user_share for record in tuned}) == 3
+    (kept,) = (task for each in rounds for task in each.tasks if task.name == "bet")
+    assert kept.allocation
+    least = min(record.draw.user_share for record in tuned)
+    assert int(kept.allocation.sizes[:USERS].sum()) == round(least * 62)
 
 
 def test_the_best_actions_and_the_best_rule_are_retrained() -> None:
@@ -153,7 +238,7 @@ def test_the_order_of_budgets_is_without_effect() -> None:
 
 
 @pytest.mark.parametrize("num_ranks", [1, 2])
-@pytest.mark.parametrize("family", [SpectralFamily(), PopularityFamily()])
+@pytest.mark.parametrize("family", [SpectralFamily(), MixedFamily(), EvenFamily(), PopularityFamily("draws")])
 def test_a_run_goes_on_from_its_state_after_any_round(num_ranks: int, family: Any) -> None:
     method = make_method(family=family)
     whole_problem = make_problem(num_ranks=num_ranks)
@@ -168,9 +253,15 @@ def test_a_run_goes_on_from_its_state_after_any_round(num_ranks: int, family: An
         rest = play(method, resumed)
         expected = [[task.key for task in each.tasks] for each in whole[stop:]]
         assert [[task.key for task in each.tasks] for each in rest] == expected, stop
-        untimed = [[{**r.as_dict(), "rank": 0} for r in p.journal.records] for p in (whole_problem, resumed)]
-        if any(task.phase in ("probe", "tune") for each in whole[stop:] for task in each.tasks):
-            assert untimed[0] == untimed[1]
+        tasks = [[task for each in rounds for task in each.tasks] for rounds in (whole[stop:], rest)]
+        for task, again in zip(*tasks, strict=True):
+            assert (task.label, task.refit, task.schedule) == (again.label, again.refit, again.schedule)
+            for name, value in (task.weights or {}).items():
+                assert again.weights is not None and again.weights[name].equal(value)
+        assert resumed.state["records"] == whole_problem.state["records"]
+        if any(task.phase in ("probe", "tune") for task in tasks[0]):
+            records = [[record.as_dict() for record in each.journal.records] for each in (whole_problem, resumed)]
+            assert records[0] == records[1]
 
 
 def test_ranks_probe_actions_of_their_own() -> None:
@@ -200,33 +291,75 @@ def test_only_pretraining_without_anything_to_find() -> None:
     assert told(rules)[-1] == ("retrain", "two_numbers", "fresh")
 
 
+def save_run(problem: Problem, path: Any) -> str:
+    """Write what a run's last checkpoint has of its method."""
+    weights = {f"backbone.{name}": value for name, value in problem.network.state_dict().items()}
+    torch.save({"state_dict": weights, "callbacks": {"TableSearch": {"method": problem.state}}}, path)
+    return str(path)
+
+
 def test_an_earlier_search_goes_on_for_other_budgets(tmp_path: Any) -> None:
     first = make_problem()
-    play(make_method(), first)
-    weights = {f"backbone.{name}": value for name, value in first.network.state_dict().items()}
-    path = str(tmp_path / "last.ckpt")
-    torch.save({"state_dict": weights, "callbacks": {"TableSearch": {"method": first.state}}}, path)
-    method = make_method().for_finished_run(path, 2, 0)
+    before = play(make_method(), first)
+    method = make_method().for_finished_run(save_run(first, tmp_path / "last.ckpt"), 2, 0)
     problem = make_problem(("62", "30"))
     rounds = play(method, problem)
     assert told(rounds)[:5] == [("pretrain", "full", "warm"), *[("probe", None, "warm")] * 4]
     assert rounds[0].tasks[0].epochs.max_epochs == 0
     assert [record.iteration for record in problem.journal.records] == [5, 6, 7, 8]  # after the earlier five
+    probed = [
+        [task.allocation.key for each in run for task in each.tasks if task.phase == "probe" and task.allocation]
+        for run in (before, rounds)
+    ]
+    assert len({*probed[0], *probed[1]}) == 5 + 4  # what the earlier search probed is not probed again
     retrained = {task.name: task for each in rounds for task in each.tasks if task.phase == "retrain"}
     assert set(retrained) == {"bet@62", "bet@30"} and retrained["bet@30"].epochs.max_epochs == 0
-    # what the earlier search found for the same budget stays a candidate
-    before = max(r.fitness for r in first.journal.records if not isinstance(r.draw, RuleDraw))
-    users = int(retrained["bet@62"].allocation.sizes[:USERS].sum())  # type: ignore[union-attr]
-    assert outcome_of(rounds[1].tasks[0], problem).quality <= 1
-    assert (QUALITIES["probe"] + 0.01 * users / 62) / QUALITIES["pretrain"] >= before - 1e-9
+
+
+def test_what_an_earlier_search_found_for_a_budget_stays_a_candidate(tmp_path: Any) -> None:
+    def judge(task: Task, problem: Problem) -> Outcome:
+        return replace(outcome_of(task, problem), metrics={"recall@5": 0.9 if task.phase == "pretrain" else 0.1})
+
+    first = make_problem()
+    before = play(make_method("warm"), first)
+    path = save_run(first, tmp_path / "last.ckpt")
+    method = make_method("warm", pretrain=PretrainSettings(checkpoint=path), tune=TuneSettings(num_actions=4))
+    problem = make_problem()
+    rounds = play(method, problem, judge=judge)  # whatever is probed now is worse
+    tuned = [task for each in rounds for task in each.tasks if task.phase == "tune"]
+    assert len(tuned) == 4
+    earlier = [record for record in first.journal.records if not isinstance(record.draw, RuleDraw)]
+    known = [record for record in problem.journal.records if record.iteration < 5]
+    assert [record.iteration for record in known] == [record.iteration for record in earlier]
+    assert all("warm" in record.tuned for record in known)
+    best = max(earlier, key=lambda record: record.fitness)
+    (found,) = (task for each in before for task in each.tasks if task.label == f"probe {best.iteration + 1}/5")
+    assert tuned[0].allocation and found.allocation and tuned[0].allocation.sizes.equal(found.allocation.sizes)
+
+
+def test_an_earlier_search_that_left_rows_empty_has_no_candidates_where_none_may_be(tmp_path: Any) -> None:
+    def make(min_size: int, **settings: Any) -> BET:
+        return make_method("warm", rules=False, min_size=min_size, **settings)
+
+    def light(edges: Edges, width: int) -> Backbone:
+        return LightGCN(edges, width, 1)
+
+    first = make_problem(("30",), backbone=light)
+    play(make(0), first)
+    assert all(record.action.num_filled < USERS + ITEMS for record in first.journal.records)
+    pretrain = PretrainSettings(checkpoint=save_run(first, tmp_path / "last.ckpt"))
+    for min_size, taken_over in ((0, 3), (1, 0)):
+        problem = make_problem(("30",), backbone=light)
+        rounds = play(make(min_size, pretrain=pretrain), problem)
+        assert len(problem.state["earlier"]) == taken_over
+        retrained = [task.allocation for task in rounds[-1].tasks if task.phase == "retrain" and task.allocation]
+        assert len(retrained) == 1 and retrained[0].min_size >= min_size
 
 
 def test_refuses_an_earlier_search_of_another_family(tmp_path: Any) -> None:
     first = make_problem()
     play(make_method(family=PopularityFamily()), first)
-    path = str(tmp_path / "last.ckpt")
-    weights = {f"backbone.{name}": value for name, value in first.network.state_dict().items()}
-    torch.save({"state_dict": weights, "callbacks": {"TableSearch": {"method": first.state}}}, path)
+    path = save_run(first, tmp_path / "last.ckpt")
     with pytest.raises(ValueError, match="its search was of another family or data"):
         play(make_method(pretrain=PretrainSettings(checkpoint=path)), make_problem())
 
