@@ -9,7 +9,7 @@ from bet_lightning.callbacks import TableSearch
 from bet_lightning.data import InteractionDataModule
 from bet_lightning.deploy.exporting import best_checkpoint, pack_checkpoint
 from bet_lightning.deploy.packing import check_output
-from bet_lightning.methods.base import FULL
+from bet_lightning.methods.tasks import FULL
 from bet_lightning.modules import RecommenderModule
 from bet_lightning.runs.folder import read_record
 

@@ -17,7 +17,8 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from bet_lightning.methods.base import Agree, Outcome, Round, T
+from bet_lightning.methods.base import Agree, T
+from bet_lightning.methods.tasks import Outcome, Round
 from bet_lightning.modules import RecommenderModule
 
 

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,15 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from bet_lightning.budget import Budget, resolve_budgets
 from bet_lightning.callbacks import devices
+from bet_lightning.callbacks.fit_problem import FitProblem, dataset_of, hold, module_of, validation_users
 from bet_lightning.callbacks.options import check_options
 from bet_lightning.callbacks.recorder import Recorder
 from bet_lightning.checkpoints import METHOD_STATE
-from bet_lightning.data import DataSplit, RankingBatch
+from bet_lightning.data import DataSplit
 from bet_lightning.methods import BET
-from bet_lightning.methods.base import Method, Outcome, Problem, Round, Task
+from bet_lightning.methods.base import Method
 from bet_lightning.methods.bet.profile import PopularityProfile
+from bet_lightning.methods.tasks import Outcome, Round
 from bet_lightning.modules import RecommenderModule
 from bet_lightning.runs.records import RunRecord
 from bet_lightning.training.loop import epoch_seed
@@ -60,7 +62,7 @@ class TableSearch(pl.Callback):
         self.round: Round | None = None
         self.trial: Trial | None = None
         self.recorder: Recorder | None = None
-        self._problem: _FitProblem | None = None
+        self._problem: FitProblem | None = None
         self._rounds: Generator[Round, Sequence[Outcome], None] | None = None
         self._restored: dict[str, Any] = {}
         self._begins_again = True  # whether the first round begins, rather than goes on from a checkpoint
@@ -76,7 +78,7 @@ class TableSearch(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Refuse what would cut the search short; let the method say how many epochs there are, and validate alone."""
         if stage == "fit":
-            _recommender(pl_module)
+            module_of(pl_module)
             check_options(trainer)
             trainer.fit_loop.max_epochs = -1
             self._limit_val_batches = trainer.limit_val_batches
@@ -90,7 +92,7 @@ class TableSearch(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Resolve the budgets on the data; ask the method for its first round, or for the one that was interrupted."""
-        module, data = _recommender(pl_module), _dataset(trainer)
+        module, data = module_of(pl_module), dataset_of(trainer)
         network = module.network
         min_size = self.method.min_size(network)
         budgets = resolve_budgets(self.budgets, network.shape, min_size)
@@ -99,17 +101,7 @@ class TableSearch(pl.Callback):
         if self._restored:
             self._check_same_run(data)
             self.recorder.record = RunRecord.from_dict(self._restored["record"])
-        self._problem = _FitProblem(
-            module.recommender,
-            lambda share: _validation_users(trainer, share),
-            budgets,
-            seed=self.seed,
-            num_ranks=trainer.world_size,
-            agree=devices.agreement(trainer),
-            journal=self.recorder,
-            state=state,
-        )
-        self._problem.trainer, self._problem.module = trainer, module
+        self._problem = FitProblem(trainer, module, budgets, seed=self.seed, journal=self.recorder, state=state)
         if not self._restored:
             frequencies = (PopularityProfile.from_frequency(side) for side in self._problem.frequencies)
             self.recorder.begin(*frequencies)
@@ -117,8 +109,7 @@ class TableSearch(pl.Callback):
         self._take_round(trainer, next(self._rounds, None))
         if self._restored and self.round and self.trial:
             key, progress, shared = (self._restored[name] for name in ("round", "trial", "shared"))
-            is_shared = self._is_shared(trainer)
-            if is_shared and shared and key == _key(self.round):
+            if self._is_shared(trainer) and shared and key == _key(self.round):
                 self.trial.load_state_dict(progress)
                 self.trial.store(network)
                 self._set_up_training(trainer, module)
@@ -128,7 +119,7 @@ class TableSearch(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let ranks share or not what the first epochs need; begin again what a checkpoint does not have."""
-        module = _recommender(pl_module)
+        module = module_of(pl_module)
         devices.prepare(trainer)
         if self.trial is None:
             trainer.should_stop = True
@@ -139,7 +130,7 @@ class TableSearch(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate what needs no training, and choose the epoch's triplets."""
-        module = _recommender(pl_module)
+        module = module_of(pl_module)
         while self.trial and not trainer.should_stop and devices.any_rank(trainer, self.trial.has_untrained_result):
             if self.trial.has_untrained_result:
                 self._validate_untrained(trainer, module)
@@ -155,7 +146,7 @@ class TableSearch(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate and count the epoch; at a training's end hand its outcome to the method and begin the next."""
-        module, trial = _recommender(pl_module), self.trial
+        module, trial = module_of(pl_module), self.trial
         if trial is None:
             return
         if not trial.finished:  # a rank that is done trains on, in step with the others
@@ -220,7 +211,7 @@ class TableSearch(pl.Callback):
             outcomes = devices.exchange(trainer, following, mine, module.metrics.names)
         for task, outcome in zip(following.tasks, outcomes, strict=True):
             if not task.measures_only and self.recorder:
-                _hold(module, task, outcome)
+                hold(module, task, outcome)
                 self.recorder.finished(task, outcome)
         try:
             self._take_round(trainer, self._rounds.send(outcomes))
@@ -243,7 +234,7 @@ class TableSearch(pl.Callback):
     def _evaluate(self, trainer: pl.Trainer, module: RecommenderModule, user_share: float) -> dict[str, float]:
         """Validation metrics of the table as it is; all ranks together where they share their data."""
         with trainer.precision_plugin.val_step_context():
-            return module.recommender.evaluate(_validation_users(trainer, user_share))
+            return module.recommender.evaluate(validation_users(trainer, user_share))
 
     def _check_loss(self, trainer: pl.Trainer, trial: Trial) -> None:
         """End a trial whose loss of the epoch is no number: one that only measures without a result, else the run."""
@@ -304,48 +295,6 @@ class TableSearch(pl.Callback):
         self._restored = state_dict
 
 
-class _FitProblem(Problem):
-    """A problem within a fit: every rank evaluates all users for itself, as probes are validated."""
-
-    trainer: pl.Trainer
-    module: RecommenderModule
-
-    def evaluate(self, user_share: float = 1.0) -> dict[str, float]:
-        """Return validation metrics: see :meth:`Problem.evaluate`."""
-        with devices.alone(self.trainer, self.module):
-            return super().evaluate(user_share)
-
-
-def _validation_users(trainer: pl.Trainer, share: float) -> Iterable[RankingBatch]:
-    """This rank's validation users, or a share of them."""
-    loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
-    loader.share = share
-    batches: Iterable[RankingBatch] = loader
-    return batches
-
-
 def _key(following: Round | None) -> str:
     """What a round is known by again."""
     return "" if following is None else "\n".join(task.key for task in following.tasks)
-
-
-def _hold(module: RecommenderModule, task: Task, outcome: Outcome) -> None:
-    """Let the backbone hold an outcome's weights, which another rank may have trained."""
-    if task.tables is not None:
-        module.network.use_tables([type(table).from_description(table.describe()) for table in task.tables])
-    else:
-        module.network.use_masked_tables()
-    module.network.load_state_dict(outcome.weights)
-
-
-def _recommender(module: pl.LightningModule) -> RecommenderModule:
-    """The module as what a search trains."""
-    if not isinstance(module, RecommenderModule):
-        raise TypeError(f"TableSearch trains a RecommenderModule, got {type(module).__name__}")
-    return module
-
-
-def _dataset(trainer: pl.Trainer) -> DataSplit:
-    """The split data of a trainer's data module."""
-    dataset: DataSplit = trainer.datamodule.dataset  # type: ignore[attr-defined]
-    return dataset

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bet_lightning.compare.rows import Row
-from bet_lightning.methods.base import FULL
+from bet_lightning.methods.tasks import FULL
 from bet_lightning.replacing import replacing
 
 _METRIC = "ndcg@20"

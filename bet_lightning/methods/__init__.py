@@ -1,10 +1,11 @@
 """Methods: ways to fit an embedding table into a budget."""
 
-from bet_lightning.methods.base import Epochs, Method, Outcome, Problem, Round, Task, run_method
+from bet_lightning.methods.base import Method, Problem, run_method
 from bet_lightning.methods.bet import BET, EvenFamily, MixedFamily, PopularityFamily, SpectralFamily
 from bet_lightning.methods.pep import PEP
 from bet_lightning.methods.quotient_remainder import QuotientRemainder
 from bet_lightning.methods.rules import FileSizes, PopularitySizes, RandomSizes, SizeRule, UniformSizes
+from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
 
 __all__ = [
     "BET",

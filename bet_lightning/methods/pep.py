@@ -9,7 +9,8 @@ from torch import Tensor
 
 from bet_lightning.backbones import Backbone
 from bet_lightning.budget import ResolvedBudget
-from bet_lightning.methods.base import Epochs, Method, Outcome, Problem, Round, Task
+from bet_lightning.methods.base import Method, Problem
+from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
 from bet_lightning.tables.soft_threshold import Granularity, PrunedTable, SoftThresholdTable, sparse_bytes
 
 

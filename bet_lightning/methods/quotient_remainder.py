@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 
 from bet_lightning.budget import ResolvedBudget, TableShape
-from bet_lightning.methods.base import Epochs, Method, Outcome, Problem, Round, Task
+from bet_lightning.methods.base import Method, Problem
+from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
 from bet_lightning.tables.quotient_remainder import QuotientRemainderTable
 
 _FLOAT_BYTES = 4

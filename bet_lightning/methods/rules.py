@@ -13,7 +13,8 @@ from torch import Tensor
 
 from bet_lightning.allocation import Allocation, allocate, split_cap
 from bet_lightning.budget import ResolvedBudget
-from bet_lightning.methods.base import Epochs, Method, Outcome, Problem, Round, Task
+from bet_lightning.methods.base import Method, Problem
+from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
 
 FloatArray = npt.NDArray[np.float64]
 

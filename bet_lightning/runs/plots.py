@@ -7,9 +7,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bet_lightning.methods.base import FULL
 from bet_lightning.methods.bet.records import ProbeRecord
 from bet_lightning.methods.rules import read_sizes
+from bet_lightning.methods.tasks import FULL
 from bet_lightning.runs.folder import ACTIONS, read_probes, read_record
 from bet_lightning.runs.records import RunRecord
 

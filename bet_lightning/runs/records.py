@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from bet_lightning.budget import Dtype, ResolvedBudget
-from bet_lightning.methods.base import FULL, Outcome
+from bet_lightning.methods.tasks import FULL, Outcome
 from bet_lightning.ranking import quality
 
 Metrics = Mapping[str, float]

@@ -11,7 +11,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from bet_lightning.methods.base import Outcome, Task
+from bet_lightning.methods.tasks import Outcome, Task
 from bet_lightning.recommender import Recommender, make_optimizer
 from bet_lightning.training.trial import Trial
 

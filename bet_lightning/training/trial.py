@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone
-from bet_lightning.methods.base import Outcome, Task
+from bet_lightning.methods.tasks import Outcome, Task
 from bet_lightning.ranking import quality
 
 

@@ -13,7 +13,7 @@ import torch
 
 from bet_lightning.backbones import Backbone, TurnsBasis
 from bet_lightning.data import InteractionDataModule
-from bet_lightning.methods.base import Epochs, Task
+from bet_lightning.methods.tasks import Epochs, Task
 from bet_lightning.objectives import BPR
 from bet_lightning.recommender import Recommender
 from bet_lightning.training import train_task

@@ -21,10 +21,10 @@ from bet_lightning.allocation import Allocation
 from bet_lightning.backbones import KnowsEnergy, Recipe, Refit, TurnsBasis
 from bet_lightning.budget import Budget
 from bet_lightning.data import InteractionDataModule
-from bet_lightning.methods.base import Epochs, Task
 from bet_lightning.methods.bet.families import BoundedSampler, SpectralSampler, Spectrum
 from bet_lightning.methods.bet.fitting import spearman
 from bet_lightning.methods.bet.profile import popularity_order
+from bet_lightning.methods.tasks import Epochs, Task
 from bet_lightning.objectives import BPR, SampledSoftmax
 from bet_lightning.ranking import quality
 from tests.benchmarks.training import FULL, Training, bpr_schedule

@@ -17,7 +17,8 @@ from torch import Tensor
 from bet_lightning import backbones
 from bet_lightning.budget import Budget
 from bet_lightning.methods import PopularitySizes
-from bet_lightning.methods.base import Epochs, Problem, Storage, Task
+from bet_lightning.methods.base import Problem
+from bet_lightning.methods.tasks import Epochs, Storage, Task
 from tests.benchmarks.data import Bench
 from tests.benchmarks.measure import Work, paired
 from tests.benchmarks.training import Training, bpr_schedule

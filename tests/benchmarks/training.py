@@ -8,7 +8,7 @@ import torch
 
 from bet_lightning.backbones import Backbone, LightGCN
 from bet_lightning.data import InteractionDataModule, RankingLoader
-from bet_lightning.methods.base import Epochs, Task
+from bet_lightning.methods.tasks import Epochs, Task
 from bet_lightning.objectives import BPR, Objective
 from bet_lightning.recommender import Recommender, make_optimizer
 from bet_lightning.schedule import LRSchedule

@@ -13,7 +13,8 @@ from bet_lightning.budget import Budget, resolve_budgets
 from bet_lightning.callbacks import TableSearch
 from bet_lightning.callbacks.run_files import LastCheckpoint
 from bet_lightning.data import InteractionDataModule, RankingBatch
-from bet_lightning.methods.base import Method, Outcome, Problem, Round, Task, run_method
+from bet_lightning.methods.base import Method, Problem, run_method
+from bet_lightning.methods.tasks import Outcome, Round, Task
 from bet_lightning.modules import RecommenderModule
 from bet_lightning.schedule import LRSchedule
 from bet_lightning.training import train_task

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import bet_lightning
 from bet_lightning.callbacks import devices
-from bet_lightning.methods.base import Epochs, Outcome, Round, Task
+from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
 from tests.callbacks.conftest import assert_same, make_data, make_module, make_trainer
 
 PACKAGE = Path(bet_lightning.__file__).parent

@@ -7,7 +7,7 @@ import pytest
 import pytorch_lightning as pl
 
 from bet_lightning.callbacks import SearchProgressBar, TableSearch
-from bet_lightning.methods.base import Epochs, Round, Task
+from bet_lightning.methods.tasks import Epochs, Round, Task
 from tests.callbacks.conftest import BUDGET, Scripted, make_data, make_module, make_trainer
 
 

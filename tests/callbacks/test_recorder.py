@@ -14,8 +14,9 @@ from pytorch_lightning.loggers import CSVLogger
 
 from bet_lightning.budget import Budget
 from bet_lightning.methods import UniformSizes
-from bet_lightning.methods.base import FULL, Epochs, Method, Outcome, Problem, Round, Task
+from bet_lightning.methods.base import Method, Problem
 from bet_lightning.methods.rules import read_sizes
+from bet_lightning.methods.tasks import FULL, Epochs, Outcome, Round, Task
 from bet_lightning.runs.folder import read_popularity, read_record
 from bet_lightning.tables.soft_threshold import PrunedTable
 from tests.callbacks.conftest import BUDGET, Scripted, fit, make_data

@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 from bet_lightning.callbacks.run_files import RunLogger, move_aside
 from bet_lightning.cli import main
-from bet_lightning.methods.base import Epochs, Round
+from bet_lightning.methods.tasks import Epochs, Round
 from tests.callbacks.conftest import Interrupt, Scripted, fit
 from tests.conftest import UNIFORM, write_config
 

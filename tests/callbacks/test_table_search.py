@@ -18,7 +18,8 @@ from bet_lightning.backbones import MF, NGCF, Backbone, LightGCN, NeuMF, Refit, 
 from bet_lightning.budget import Budget
 from bet_lightning.callbacks import TableSearch, table_search
 from bet_lightning.methods import BET, UniformSizes
-from bet_lightning.methods.base import FULL, Epochs, Outcome, Problem, Round, Task
+from bet_lightning.methods.base import Problem
+from bet_lightning.methods.tasks import FULL, Epochs, Outcome, Round, Task
 from bet_lightning.modules import FitnessPredictorModule
 from bet_lightning.runs.folder import read_record
 from bet_lightning.schedule import LRSchedule

@@ -12,8 +12,9 @@ from bet_lightning.allocation import Allocation
 from bet_lightning.backbones import MF, Edges
 from bet_lightning.budget import Budget, resolve_budgets
 from bet_lightning.data import RankingBatch
-from bet_lightning.methods.base import Epochs, Journal, Method, Outcome, Problem, Round, Task, generator_of, run_method
+from bet_lightning.methods.base import Journal, Method, Problem, run_method
 from bet_lightning.methods.bet.settings import TuneSettings
+from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task, generator_of
 from bet_lightning.ranking import RankingMetrics
 from bet_lightning.recommender import Recommender
 from bet_lightning.tables.soft_threshold import PrunedTable

@@ -11,8 +11,8 @@ from bet_lightning.budget import Budget, TableShape
 from bet_lightning.cli import main
 from bet_lightning.data import InteractionDataModule
 from bet_lightning.methods import PEP, Epochs, Problem, run_method
-from bet_lightning.methods.base import Outcome, Task
 from bet_lightning.methods.pep import count_within, keep_largest
+from bet_lightning.methods.tasks import Outcome, Task
 from bet_lightning.objectives import BPR
 from bet_lightning.ranking import RankingMetrics
 from bet_lightning.recommender import Recommender

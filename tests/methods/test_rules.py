@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from bet_lightning.backbones import MF, Edges
 from bet_lightning.budget import Budget, resolve_budgets
-from bet_lightning.methods.base import Epochs, Outcome, Problem, Task, run_method
+from bet_lightning.methods.base import Problem, run_method
 from bet_lightning.methods.rules import FileSizes, PopularitySizes, RandomSizes, SizeRule, UniformSizes, write_sizes
+from bet_lightning.methods.tasks import Epochs, Outcome, Task
 from bet_lightning.ranking import RankingMetrics
 from bet_lightning.recommender import Recommender
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from bet_lightning.budget import Budget, TableShape
-from bet_lightning.methods.base import Outcome
+from bet_lightning.methods.tasks import Outcome
 from bet_lightning.runs.records import BudgetRecord, ResultRecord, RunRecord, SearchRecord, is_better
 
 SHAPE = TableShape(120, 90, 8)

@@ -8,7 +8,7 @@ import torch
 from bet_lightning.allocation import Allocation
 from bet_lightning.backbones import MF, Edges
 from bet_lightning.data import InteractionDataModule, RankingBatch
-from bet_lightning.methods.base import Epochs, Task
+from bet_lightning.methods.tasks import Epochs, Task
 from bet_lightning.objectives import BPR
 from bet_lightning.recommender import Recommender
 from bet_lightning.schedule import LRSchedule

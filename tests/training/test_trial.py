@@ -8,7 +8,7 @@ import torch
 from bet_lightning.allocation import Allocation
 from bet_lightning.backbones import MF, Edges, NeuMF
 from bet_lightning.budget import Budget
-from bet_lightning.methods.base import Epochs, Task
+from bet_lightning.methods.tasks import Epochs, Task
 from bet_lightning.tables import PackedEmbedding
 from bet_lightning.tables.soft_threshold import PrunedTable
 from bet_lightning.training.trial import Trial

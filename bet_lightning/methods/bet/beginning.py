@@ -9,10 +9,11 @@ from typing import NamedTuple
 from torch import Tensor
 
 from bet_lightning.backbones import Refit, RefitsCuts
-from bet_lightning.methods.base import Problem, generator_of
+from bet_lightning.methods.base import Problem
 from bet_lightning.methods.bet.families import Family, Rows
 from bet_lightning.methods.bet.search import BudgetedSearch
 from bet_lightning.methods.bet.settings import SearchSettings
+from bet_lightning.methods.tasks import generator_of
 from bet_lightning.ranking import quality
 
 _DRAWS = 4  # actions that the first power is judged by: eight choose no other

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bet_lightning.backbones import Backbone, KnowsEnergy
-from bet_lightning.methods.base import FULL, Method, Problem
+from bet_lightning.methods.base import Method, Problem
 from bet_lightning.methods.bet.families import Family, MixedFamily, PopularityFamily, SpectralFamily
 from bet_lightning.methods.bet.run import BETRun, Rounds
 from bet_lightning.methods.bet.settings import (
@@ -18,6 +18,7 @@ from bet_lightning.methods.bet.settings import (
     TuneSettings,
 )
 from bet_lightning.methods.rules import PopularitySizes, SizeRule, UniformSizes
+from bet_lightning.methods.tasks import FULL
 from bet_lightning.schedule import LRSchedule
 
 

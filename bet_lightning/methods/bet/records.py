@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from bet_lightning.methods.base import Outcome
 from bet_lightning.methods.bet.action import Action, Draw
 from bet_lightning.methods.bet.search import Proposal
+from bet_lightning.methods.tasks import Outcome
 
 
 @dataclass(frozen=True)

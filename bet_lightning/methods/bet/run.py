@@ -13,13 +13,14 @@ from bet_lightning.allocation import Allocation
 from bet_lightning.backbones import Backbone, Refit, TurnsBasis
 from bet_lightning.budget import ResolvedBudget
 from bet_lightning.checkpoints import UNREADABLE, EarlierRun, read_run
-from bet_lightning.methods.base import Epochs, Outcome, Phase, Problem, Round, Task
+from bet_lightning.methods.base import Problem
 from bet_lightning.methods.bet.action import Action, RuleDraw
 from bet_lightning.methods.bet.beginning import Begun, SearchPlan, begin_search, make_search, rows_of
 from bet_lightning.methods.bet.finalists import choose_finalists, choose_retrained, choose_rule, rank_probes
 from bet_lightning.methods.bet.records import ProbeRecord, TunedRecord
 from bet_lightning.methods.bet.search import BudgetedSearch, Proposal
 from bet_lightning.methods.bet.settings import Start
+from bet_lightning.methods.tasks import Epochs, Outcome, Phase, Round, Task
 
 if TYPE_CHECKING:
     from bet_lightning.methods.bet.method import BET

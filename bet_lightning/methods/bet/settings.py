@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bet_lightning.methods.base import Epochs, Storage, require_at_least
 from bet_lightning.methods.bet.selection import Selection
+from bet_lightning.methods.tasks import Epochs, Storage, require_at_least
 
 Start = Literal["fresh", "warm"]
 Starts = Literal["fresh", "warm", "both"]

@@ -8,10 +8,11 @@ import torch
 from bet_lightning.backbones import MF, LightGCN, Refit, TurnsBasis
 from bet_lightning.budget import Budget, resolve_budgets
 from bet_lightning.data import InteractionDataModule, RankingBatch
-from bet_lightning.methods.base import Epochs, Problem
+from bet_lightning.methods.base import Problem
 from bet_lightning.methods.bet.beginning import Begun, SearchPlan, ascend, begin_search, make_search, rows_of
 from bet_lightning.methods.bet.families import Family, PopularityFamily, SpectralFamily
 from bet_lightning.methods.bet.settings import SearchSettings
+from bet_lightning.methods.tasks import Epochs
 from bet_lightning.modules import RecommenderModule
 from bet_lightning.ranking import quality
 from bet_lightning.training import train_task

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from bet_lightning.backbones import MF, Backbone, Edges, LightGCN
+from bet_lightning.backbones import MF, Backbone, Edges, LightGCN, Refit
 from bet_lightning.budget import Budget, resolve_budgets
 from bet_lightning.methods import (
     BET,
@@ -24,10 +24,11 @@ from bet_lightning.methods import (
     UniformSizes,
     run_method,
 )
-from bet_lightning.methods.base import Journal, Outcome, Round
+from bet_lightning.methods.base import Journal
 from bet_lightning.methods.bet import PretrainSettings, ProbeSettings, RetrainSettings, SearchSettings, TuneSettings
 from bet_lightning.methods.bet.action import RuleDraw
 from bet_lightning.methods.bet.settings import Starts
+from bet_lightning.methods.tasks import Outcome, Round
 from bet_lightning.ranking import RankingMetrics
 from bet_lightning.recommender import Recommender
 
@@ -262,6 +263,27 @@ def test_a_run_goes_on_from_its_state_after_any_round(num_ranks: int, family: An
         if any(task.phase in ("probe", "tune") for task in tasks[0]):
             records = [[record.as_dict() for record in each.journal.records] for each in (whole_problem, resumed)]
             assert records[0] == records[1]
+
+
+def test_a_resumed_run_cuts_as_it_did_before() -> None:
+    class Rising(Problem):
+        asked = 0
+
+        def evaluate(self, user_share: float = 1.0) -> dict[str, float]:
+            self.asked += 1
+            return {"recall@5": 0.001 * self.asked}  # every power of popularity seems better than the one before
+
+    def light(edges: Edges, width: int) -> Backbone:
+        return LightGCN(edges, width, 1)
+
+    method = make_method(probe=ProbeSettings(refit_steps=2))
+    problem = make_problem(backbone=light, kind=Rising)
+    play(method, problem, stop_after=3)
+    rounds = play(method, make_problem(backbone=light, state=problem.state))
+    warm, fresh = Refit(2, LightGCN.refit_powers[-1]), Refit()
+    assert told(rounds)[0] == ("probe", None, "warm")
+    for task in (task for each in rounds for task in each.tasks):
+        assert task.refit == (fresh if task.weights is None else warm) and warm != fresh
 
 
 def test_ranks_probe_actions_of_their_own() -> None:
