@@ -248,14 +248,16 @@ def test_a_rule_instead_of_a_search(tmp_path: Path) -> None:
     assert first.valid == second.valid  # same sizes, same seed
 
 
-def test_the_best_is_the_rule_where_the_rule_is_better(tmp_path: Path) -> None:
-    spoiled = {"lr": 50.0, "min_lr": 50.0, "decay": 1.0}  # nothing that is searched gets anywhere
-    settings: dict[str, Any] = {"search": {"num_iterations": 1}, "retrain": {"num_actions": 1, "start": "fresh"}}
-    config = write_config(tmp_path, "run", rules=[UNIFORM], warm_schedule=spoiled, **settings)
+def test_the_best_is_the_rule_where_the_rule_is_better(finished_run: Path, tmp_path: Path) -> None:
+    found = {"class_path": "FileSizes", "init_args": {"path": str(finished_run / "sizes" / "bet.txt"), "name": "found"}}
+    chance = {"num_iterations": 1, "num_random": 1}  # against sizes that a search chose
+    config = write_config(tmp_path, "run", rules=[found], search=chance, retrain={"num_actions": 1})
     main(["fit", "--config", str(config)])
-    record = read_record(tmp_path / "run")
-    best = record.best()
-    assert best is not None and best.quality == max(result.quality for result in record.results[1:])
+    record, before = read_record(tmp_path / "run"), read_record(finished_run).result("bet")
+    best, searched = record.best(), record.result("bet")
+    assert best is not None and searched is not None and before is not None
+    assert best.name == "found" and best.quality > searched.quality
+    assert best.valid == before.valid  # same sizes, same seed
     linked = tmp_path / "run" / "checkpoints" / "best.ckpt"
     assert linked.samefile(tmp_path / "run" / best.checkpoint)
 

@@ -11,12 +11,17 @@ OPTION = """Parser key "model":
     - Expected a <class 'NoneType'>
   Given value type: <class 'jsonargparse._util.NestedArg'>
   Given value: NestedArg(key='l2', val='abc')"""
-SEVERAL_CLASSES = """Parser key "trainer.callbacks":
+SEVERAL_CLASSES = """Parser key "search.method":
   Errors:
-    - Problem with given class_path 'bet_lightning.callbacks.TableSearch':
-        Parser key "selection": Expected a typing.Literal['mixed', 'greedy']. Got value: best
-    - Problem with given class_path 'pytorch_lightning.Callback':
-        Option 'selection' is not accepted
+    - Problem with given class_path 'bet_lightning.methods.BET':
+        Parser key "search.selection": Expected a typing.Literal['mixed', 'greedy']. Got value: best
+    - Problem with given class_path 'bet_lightning.methods.Method':
+        Option 'search' is not accepted
+    - Expected a <class 'NoneType'>"""
+NO_CLASS = """Parser key "model.backbone":
+  Does not validate against any of the Union subtypes
+  Errors:
+    - Expected a dot import path string: LightGCM.
     - Expected a <class 'NoneType'>"""
 
 
@@ -24,7 +29,8 @@ SEVERAL_CLASSES = """Parser key "trainer.callbacks":
     ("message", "expected"),
     [
         (OPTION, "model.l2: Expected a float. Got value: abc"),
-        (SEVERAL_CLASSES, "trainer.callbacks.selection: Expected a Literal['mixed', 'greedy']. Got value: best"),
+        (SEVERAL_CLASSES, "search.method.search.selection: Expected a Literal['mixed', 'greedy']. Got value: best"),
+        (NO_CLASS, "model.backbone: there is no class 'LightGCM', did you mean 'LightGCN'?"),
         ("unrecognized arguments: --trainr.devices=1", "unrecognized arguments: --trainr.devices=1"),
     ],
 )
