@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bet_lightning.allocation import Allocation
-from bet_lightning.backbones import MF, Edges, NeuMF
+from bet_lightning.backbones import MF, Backbone, Edges, NeuMF
 from bet_lightning.budget import Budget
 from bet_lightning.methods.tasks import Epochs, Task
 from bet_lightning.tables import PackedEmbedding
@@ -158,8 +158,10 @@ def test_a_training_that_fails_has_no_result() -> None:
 
 
 def test_the_end_may_change_what_is_kept() -> None:
-    network = make_network()
-    trial = Trial(Task("pretrain", "x", Epochs(1), "x", finish=lambda trained: trained.table().weight.data.fill_(2.0)))  # type: ignore[union-attr,operator]
+    def finish(trained: Backbone) -> None:
+        trained.masked_table().weight.data.fill_(2.0)
+
+    network, trial = make_network(), Trial(Task("pretrain", "x", Epochs(1), "x", finish=finish))
     trial.begin(network, 0)
     trial.end_epoch(network, {"recall@5": 0.3})
     assert (trial.close(network).weights["tables.0.weight"] == 2).all()
