@@ -4,21 +4,22 @@ import subprocess
 import sys
 
 MATHS = (
-    *("allocation", "backbones", "budget", "checkpoints", "methods", "objectives", "ranking.ranker", "recommender"),
-    *("schedule", "tables", "training"),
+    *("allocation", "backbones", "budget", "checkpoints", "gains", "methods", "objectives", "ranking.ranker"),
+    *("recommender", "schedule", "tables", "training"),
 )
 
 
 def loaded(*modules: str) -> set[str]:
-    """The packages that importing some modules loads, in a process of its own."""
-    code = f"import sys, {', '.join(modules)}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    """The modules that importing some modules loads, in a process of its own."""
+    code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
 
 def test_maths_without_lightning() -> None:
     found = loaded(*(f"bet_lightning.{name}" for name in MATHS))
-    assert not {"pytorch_lightning", "jsonargparse", "wandb"} & found
+    assert not {"pytorch_lightning", "jsonargparse", "wandb", "bet_lightning.cli", "bet_lightning.callbacks"} & found
+    assert "bet_lightning.training.loop" in found
 
 
 def test_serving_without_torch() -> None:
