@@ -68,9 +68,8 @@ def test_int8_is_within_half_a_step() -> None:
     data = make_data()
     network = make_network("MF", data)
     with torch.no_grad():
-        network.masked_table().weight *= torch.logspace(-9, 3, 760).unsqueeze(
-            1
-        )  # rows far below the smallest scale, too
+        # rows far below the smallest scale, too
+        network.masked_table().weight.mul_(torch.logspace(-9, 3, 760).unsqueeze(1))
     tensors = pack_tensors(network, data, "int8")
     scales = tensors["scales.0"].float()
     assert tensors["values.0"].abs().max() == 127

@@ -2,6 +2,7 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -20,7 +21,7 @@ METRICS = {f"{measure}@{k}": 0.12345 for measure in ("recall", "ndcg") for k in 
 
 def test_every_phase_has_its_own_axis(tmp_path: Path) -> None:
     experiment = Mock()
-    loggers = [CSVLogger(tmp_path), Mock(spec=WandbLogger, experiment=experiment)]
+    loggers: list[Any] = [CSVLogger(tmp_path), Mock(spec=WandbLogger, experiment=experiment)]
     define_axes(loggers)
     define_result_axis(loggers, "bet@0.1")
     axes = {call.args[0]: call.kwargs.get("step_metric") for call in experiment.define_metric.call_args_list}
