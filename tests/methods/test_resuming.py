@@ -1,0 +1,40 @@
+"""Methods whose tables are their own go on where they were broken off, in any phase of any budget."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bet_lightning.cli import main
+from bet_lightning.runs.folder import read_record
+from bet_lightning.runs.records import ResultRecord
+from tests.conftest import write_config
+from tests.interruption import Interrupted, interrupted_after
+
+METHODS: dict[str, Any] = {
+    "PEP": {"learn": {"max_epochs": 2}, "train": {"max_epochs": 2}},
+    "QuotientRemainder": {"train": {"max_epochs": 2}},
+}
+
+
+def run(folder: Path, name: str, method: str, after: int = 0) -> list[ResultRecord]:
+    """Fit tables for two budgets, broken off after some epochs and resumed, and return what does not depend on time."""
+    settings = {"class_path": method, "init_args": METHODS[method]}
+    config = str(write_config(folder, name, budget=["50%", "40%"], method=settings))
+    resume: list[str] = []
+    if after:
+        with interrupted_after(after), pytest.raises(Interrupted):
+            main(["fit", "--config", config])
+        resume = ["--ckpt_path", "last"]
+    main(["fit", "--config", config, *resume])
+    return [replace(result, seconds=0.0, peak_memory_mb=None) for result in read_record(folder / name).results]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "cuts"), [("PEP", [1, 2, 3, 5, 7]), ("QuotientRemainder", [1, 2, 3])])
+def test_goes_on_where_it_was_broken_off(method: str, cuts: list[int], tmp_path: Path) -> None:
+    whole = run(tmp_path, "whole", method)
+    assert len(whole) == 2
+    for after in cuts:
+        assert run(tmp_path, f"cut{after}", method, after) == whole
