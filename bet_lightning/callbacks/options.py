@@ -53,7 +53,7 @@ def _obstacles(trainer: pl.Trainer) -> Iterator[_Obstacle]:
     for option, value in (("min_steps", trainer.min_steps or 0), ("min_epochs", trainer.min_epochs or 0)):
         if value > 0:
             yield _Obstacle(option, value, "the run ends with the method's last training")
-    if trainer.limit_val_batches not in (1, 1.0):
+    if trainer.limit_val_batches != 1 or isinstance(trainer.limit_val_batches, int):  # 1 is one batch, 1.0 all
         yield _Obstacle("limit_val_batches", trainer.limit_val_batches, "search.method.probe.user_share is for probes")
     if trainer.limit_train_batches == 0:
         yield _Obstacle("limit_train_batches", 0, "nothing would be trained")

@@ -24,6 +24,7 @@ from tests.conftest import write_config
         ({"min_epochs": 6}, "trainer.min_epochs 6 is in the way of a search: the run ends with the method's last"),
         ({"min_steps": 6}, "trainer.min_steps 6 is in the way"),
         ({"limit_val_batches": 0.5}, r"trainer.limit_val_batches 0.5 .*: search.method.probe.user_share is for probes"),
+        ({"limit_val_batches": 1}, "trainer.limit_val_batches 1 is in the way"),
         ({"limit_val_batches": 0}, "trainer.limit_val_batches 0 is in the way"),
         ({"limit_train_batches": 0}, "trainer.limit_train_batches 0 is in the way .*: nothing would be trained"),
         ({"check_val_every_n_epoch": 2}, "trainer.check_val_every_n_epoch 2 .*: eval_every_n_epochs of search.method"),
