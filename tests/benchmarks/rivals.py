@@ -1,4 +1,4 @@
-"""How others do it, written anew: only to be measured, and to check that ours computes the same."""
+"""How others do it, written again, only to be measured, and to check that ours computes the same."""
 
 from collections.abc import Callable
 from types import SimpleNamespace

@@ -355,7 +355,7 @@ def test_what_an_earlier_search_found_for_a_budget_stays_a_candidate(tmp_path: A
     assert [record.iteration for record in known] == [record.iteration for record in earlier]
     assert all("warm" in record.tuned for record in known)
     strategies = [record.strategy for record in problem.journal.records if record.iteration >= 5]
-    assert strategies == ["given", "given", "random", "greedy", "greedy"]  # it explores anew
+    assert strategies == ["given", "given", "random", "greedy", "greedy"]  # it explores again
     best = max(earlier, key=lambda record: record.fitness)
     (found,) = (task for each in before for task in each.tasks if task.label == f"probe {best.iteration + 1}/5")
     assert tuned[0].allocation and found.allocation and tuned[0].allocation.sizes.equal(found.allocation.sizes)
