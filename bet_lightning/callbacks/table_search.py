@@ -109,7 +109,7 @@ class TableSearch(pl.Callback):
         self._take_round(trainer, next(self._rounds, None))
         if self._restored and self.round and self.trial:
             key, progress, shared = (self._restored[name] for name in ("round", "trial", "shared"))
-            if self._is_shared(trainer) and shared and key == _key(self.round):
+            if self._is_shared(trainer) and shared and key == self.round.key:
                 self.trial.load_state_dict(progress)
                 self.trial.store(network)
                 self._set_up_training(trainer, module)
@@ -285,7 +285,7 @@ class TableSearch(pl.Callback):
             "format": FORMAT,
             "record": self.recorder.record.as_dict(),
             METHOD_STATE: self._problem.state,
-            "round": _key(self.round),
+            "round": self.round.key if self.round else "",
             "trial": self.trial.state_dict() if self.trial else {},
             "shared": self.round is None or self.round.shared or self._problem.num_ranks == 1,
         }
@@ -293,8 +293,3 @@ class TableSearch(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a checkpoint's state until the data is known."""
         self._restored = state_dict
-
-
-def _key(following: Round | None) -> str:
-    """What a round is known by again."""
-    return "" if following is None else "\n".join(task.key for task in following.tasks)

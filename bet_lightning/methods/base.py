@@ -150,6 +150,24 @@ class Method(ABC):
         raise ValueError(f"export --budget: {type(self).__name__} has no table that other budgets can be cut out of")
 
 
+def train_each_budget(
+    problem: Problem, name: str, task: Callable[[str, ResolvedBudget], Task]
+) -> Generator[Round, Sequence[Outcome], None]:
+    """Train one table a budget, for methods that need no more; a resumed run goes on with the first that is missing.
+
+    Args:
+        problem: What to make tables for.
+        name: Name of the results.
+        task: Returns the training of a result, given its full name, for a budget.
+    """
+    done = problem.state.setdefault("done", [])
+    for budget in problem.budgets:
+        result = f"{name}{problem.suffix(budget)}"
+        if result not in done:
+            yield Round([task(result, budget)], shared=True)
+            done.append(result)
+
+
 def run_method(method: Method, problem: Problem, train: Callable[[Task], Outcome]) -> dict[str, Outcome]:
     """Run a method without Lightning, one task after another.
 

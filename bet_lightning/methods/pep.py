@@ -55,8 +55,9 @@ class PEP(Method):
             name = f"pep{problem.suffix(budget)}"
             count = count_within(budget)
             if budget.name not in masks:
-                (learned,) = yield Round([self._learning(problem.network, name, count)], shared=True)
-                masks[budget.name] = keep_largest(self._margins(problem.network, learned), count)
+                yield Round([self._learning(problem.network, name, count)], shared=True)
+                learned = [table for table in problem.network.tables if isinstance(table, SoftThresholdTable)]
+                masks[budget.name] = keep_largest([table.margin().cpu() for table in learned], count)
             rows, columns = problem.network.num_rows, problem.network.max_size
             tables = [PrunedTable(rows, columns, mask) for mask in masks[budget.name]]
             yield Round([Task("retrain", f"train {name}", self.train, name, budget, tables=tables)], shared=True)
@@ -76,14 +77,6 @@ class PEP(Method):
             keep_weights=True,
             stop=lambda trained: trained.num_used <= count,
         )
-
-    def _margins(self, network: Backbone, learned: Outcome) -> list[Tensor]:
-        """By how much the entries of each table are above their thresholds."""
-        states = learned.weights
-        return [
-            states[f"tables.{index}.weight"].abs() - states[f"tables.{index}.threshold"].sigmoid()
-            for index in range(len(network.tables))
-        ]
 
 
 def count_within(budget: ResolvedBudget) -> int:

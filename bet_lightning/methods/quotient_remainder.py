@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 
 from bet_lightning.budget import ResolvedBudget, TableShape
-from bet_lightning.methods.base import Method, Problem
+from bet_lightning.methods.base import Method, Problem, train_each_budget
 from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
 from bet_lightning.tables.quotient_remainder import QuotientRemainderTable
 
@@ -30,13 +30,11 @@ class QuotientRemainder(Method):
 
     def run(self, problem: Problem) -> Generator[Round, Sequence[Outcome], None]:
         """Train one table a budget: see :meth:`Method.run`."""
-        done = problem.state.setdefault("done", [])
-        for budget in problem.budgets:
-            name = f"qr{problem.suffix(budget)}"
-            if name not in done:
-                tables = [make_table(budget) for _ in range(budget.shape.num_tables)]
-                yield Round([Task("retrain", f"train {name}", self.train, name, budget, tables=tables)], shared=True)
-                done.append(name)
+        return train_each_budget(problem, "qr", self._task)
+
+    def _task(self, name: str, budget: ResolvedBudget) -> Task:
+        tables = [make_table(budget) for _ in range(budget.shape.num_tables)]
+        return Task("retrain", f"train {name}", self.train, name, budget, tables=tables)
 
 
 def make_table(budget: ResolvedBudget) -> QuotientRemainderTable:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bet_lightning.allocation import Allocation, allocate, split_cap
 from bet_lightning.budget import ResolvedBudget
-from bet_lightning.methods.base import Method, Problem
+from bet_lightning.methods.base import Method, Problem, train_each_budget
 from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
 
 FloatArray = npt.NDArray[np.float64]
@@ -35,13 +35,12 @@ class SizeRule(Method):
 
     def run(self, problem: Problem) -> Generator[Round, Sequence[Outcome], None]:
         """Train the sizes of every budget: see :meth:`Method.run`."""
-        done = problem.state.setdefault("done", [])
-        for budget in problem.budgets:
-            name = f"{self.name}{problem.suffix(budget)}"
-            if name not in done:
-                allocation = self.allocate(problem, budget)
-                yield Round([Task("retrain", f"train {name}", self.train, name, budget, allocation)], shared=True)
-                done.append(name)
+
+        def task(name: str, budget: ResolvedBudget) -> Task:
+            allocation = self.allocate(problem, budget)
+            return Task("retrain", f"train {name}", self.train, name, budget, allocation)
+
+        return train_each_budget(problem, self.name, task)
 
     def allocate(self, problem: Problem, budget: ResolvedBudget) -> Allocation:
         """Return the sizes of all rows for a budget."""

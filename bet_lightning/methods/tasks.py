@@ -138,6 +138,11 @@ class Round:
     shared: bool = False
     epochs_after: int = 0
 
+    @property
+    def key(self) -> str:
+        """What it is known by again: the keys of its tasks."""
+        return "\n".join(task.key for task in self.tasks)
+
 
 def generator_of(seed: int) -> torch.Generator:
     """Return a fresh CPU generator."""

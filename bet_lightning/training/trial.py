@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone
-from bet_lightning.methods.tasks import Outcome, Task
+from bet_lightning.methods.tasks import Outcome, Task, generator_of
 from bet_lightning.ranking import quality
 
 
@@ -54,7 +54,7 @@ class Trial:
         else:
             network.use_tables([copy.deepcopy(table) for table in task.tables])
         if task.weights is None:
-            network.reset_parameters(torch.Generator().manual_seed(seed))
+            network.reset_parameters(generator_of(seed))
         else:
             network.load_state_dict(task.weights)
         if task.allocation is not None:
