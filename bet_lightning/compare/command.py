@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import yaml
+from filelock import FileLock
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -42,8 +43,9 @@ def compare(args: Sequence[str], command: Command) -> int:
     comparison = Comparison.read(options.file)
     table = options.file.with_suffix(".csv")
     rows = read_rows(table)
-    missing = [cell for cell in comparison.cells if options.again or not is_done(cell, rows)]
-    log.info("%s: %d cells, %d of them missing", options.file, len(comparison.cells), len(missing))
+    cells = [cell for cell in comparison.cells if options.only in cell.name]
+    missing = [cell for cell in cells if options.again or not is_done(cell, rows)]
+    log.info("%s: %d cells, %d of them missing", options.file, len(cells), len(missing))
     if options.list:
         for cell in missing:
             log.info("%s", cell.name)
@@ -58,9 +60,10 @@ def compare(args: Sequence[str], command: Command) -> int:
                 raise
             failed.append(cell.name)
             continue
-        # read again: another process may have added rows of other cells
-        rows = [*without_cell(cell, read_rows(table)), *found]
-        write_rows(table, rows)
+        with FileLock(table.with_suffix(".lock")):
+            # read again: another process may have added rows of other cells
+            rows = [*without_cell(cell, read_rows(table)), *found]
+            write_rows(table, rows)
     Console().print(summary_table(comparison, rows))
     picture = options.file.with_suffix(".png")
     if plot_tradeoff(rows, picture):
@@ -112,6 +115,7 @@ def _parse(args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(prog="bet_lightning compare", description=__doc__, exit_on_error=False)
     parser.add_argument("file", type=Path, help="YAML file with base, axes and seeds")
     parser.add_argument("--runs", type=Path, default=Path("runs/compare"), help="folder of the cells' runs")
+    parser.add_argument("--only", default="", help="part of the names of the cells to run, as in 'NeuMF-gowalla'")
     parser.add_argument("--list", action="store_true", help="name the missing cells and stop")
     parser.add_argument("--again", action="store_true", help="run cells that are done, too")
     try:
