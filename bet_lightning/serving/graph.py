@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from bet_lightning.serving.gaps import pack_gaps, unpack_gaps
 from bet_lightning.serving.ids import smallest_dtype
 from bet_lightning.serving.rows import FloatArray
 
@@ -228,21 +229,27 @@ def _inverse_root(counts: npt.NDArray[Any]) -> FloatArray:
     return np.asarray(np.maximum(counts, 1).astype(np.float64) ** -0.5, np.float32)
 
 
-def pack_pairs(name: str, counts: npt.NDArray[np.int64], index: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+def pack_pairs(
+    name: str, counts: npt.NDArray[np.int64], index: npt.NDArray[np.int64], num_cols: int
+) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays that pairs are stored as.
 
     Args:
         name: Beginning of the arrays' names.
         counts: ``(n,)`` number of pairs of each row.
         index: ``(sum of counts,)`` columns, row after row, sorted and unique within a row.
+        num_cols: Number of columns.
 
     Returns:
-        The arrays by name, in the smallest unsigned dtypes that hold their values.
+        The arrays by name: see :mod:`bet_lightning.serving.gaps`.
     """
-    return {
-        f"{name}.counts": counts.astype(smallest_dtype(int(counts.max(initial=0)))),
-        f"{name}.items": index.astype(smallest_dtype(int(index.max(initial=0)))),
-    }
+    quotients, remainders = pack_gaps(counts, index, num_cols)
+    return {f"{name}.quotients": quotients, f"{name}.remainders": remainders}
+
+
+def has_pairs(name: str, arrays: Container[str]) -> bool:
+    """Return whether pairs of a name are among the arrays, in the form of this version or of version 1."""
+    return f"{name}.quotients" in arrays or f"{name}.items" in arrays
 
 
 def unpack_pairs(name: str, arrays: Mapping[str, npt.NDArray[Any]], num_rows: int, num_cols: int) -> Neighbours:
@@ -257,6 +264,17 @@ def unpack_pairs(name: str, arrays: Mapping[str, npt.NDArray[Any]], num_rows: in
     Raises:
         ValueError: If they are not sorted and unique pairs of ``num_rows`` rows and ``num_cols`` columns.
     """
+    if f"{name}.items" in arrays:
+        return _unpack_plain_pairs(name, arrays, num_rows, num_cols)
+    try:
+        counts, index = unpack_gaps(arrays[f"{name}.quotients"], arrays[f"{name}.remainders"], num_rows, num_cols)
+    except ValueError as error:
+        raise ValueError(f"{name} has other rows or columns than the table: {error}") from error
+    return Neighbours(counts, index, num_cols)
+
+
+def _unpack_plain_pairs(name: str, arrays: Mapping[str, npt.NDArray[Any]], num_rows: int, num_cols: int) -> Neighbours:
+    """Check the counts and columns that tables of version 1 store as they are."""
     counts, index = arrays[f"{name}.counts"], arrays[f"{name}.items"]
     if len(counts) != num_rows or counts.sum(dtype=np.int64) != len(index) or index.max(initial=0) >= num_cols:
         raise ValueError(f"{name} has other rows or columns than the table")

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bet_lightning.serving import graph
-from bet_lightning.serving.graph import Graph, Neighbours, as_pairs, from_pairs, pack_pairs, unpack_pairs
+from bet_lightning.serving.graph import Graph, Neighbours, as_pairs, from_pairs, has_pairs, pack_pairs, unpack_pairs
 
 MATRICES = st.tuples(st.integers(1, 8), st.integers(1, 8), st.integers(0, 2**32 - 1))
 
@@ -13,7 +13,7 @@ def draw(shape: tuple[int, int, int]) -> tuple[np.ndarray, Neighbours]:
     """A random binary matrix, dense and as neighbours."""
     rows, cols, seed = shape
     dense = np.random.default_rng(seed).random((rows, cols)) < 0.4
-    arrays = pack_pairs("p", dense.sum(1), np.nonzero(dense)[1])
+    arrays = pack_pairs("p", dense.sum(1), np.nonzero(dense)[1], cols)
     return dense, unpack_pairs("p", arrays, rows, cols)
 
 
@@ -75,7 +75,21 @@ def test_the_graph_is_normalized(shape: tuple[int, int, int]) -> None:
         ([0, 2], [2, 1], "not sorted"),
     ],
 )
-def test_unsound_pairs_are_refused(counts: list[int], items: list[int], message: str) -> None:
+def test_unsound_pairs_of_version_1_are_refused(counts: list[int], items: list[int], message: str) -> None:
     arrays = {"p.counts": np.array(counts, np.uint8), "p.items": np.array(items, np.uint8)}
     with pytest.raises(ValueError, match=f"p has .*{message}"):
         unpack_pairs("p", arrays, 2, 3)
+
+
+@pytest.mark.parametrize(("num_rows", "num_cols"), [(1, 3), (3, 3), (2, 2)])
+def test_pairs_of_other_rows_or_columns_are_refused(num_rows: int, num_cols: int) -> None:
+    arrays = pack_pairs("p", np.array([1, 2]), np.array([1, 0, 2]), 3)
+    with pytest.raises(ValueError, match="p has other rows or columns than the table"):
+        unpack_pairs("p", arrays, num_rows, num_cols)
+
+
+def test_pairs_are_told_from_those_of_version_1_by_name() -> None:
+    plain = {"p.counts": np.array([1, 2], np.uint8), "p.items": np.array([1, 0, 2], np.uint8)}
+    packed = pack_pairs("p", np.array([1, 2]), np.array([1, 0, 2]), 3)
+    assert has_pairs("p", plain) and has_pairs("p", packed) and not has_pairs("q", plain | packed)
+    assert np.array_equal(as_dense(unpack_pairs("p", plain, 2, 3)), as_dense(unpack_pairs("p", packed, 2, 3)))
