@@ -12,16 +12,19 @@ from bet_lightning.runs.records import ResultRecord
 from tests.conftest import write_config
 from tests.interruption import Interrupted, interrupted_after
 
+COMPRESSIONS = ["FullAtBits", "MagnitudePruning", "OneBit", "ProductQuantization"]
 METHODS: dict[str, Any] = {
     "PEP": {"learn": {"max_epochs": 2}, "train": {"max_epochs": 2}},
     "QuotientRemainder": {"train": {"max_epochs": 2}},
+    **{name: {"pretrain": {"max_epochs": 2}, "train": {"max_epochs": 2}} for name in COMPRESSIONS},
 }
 
 
 def run(folder: Path, name: str, method: str, after: int = 0) -> list[ResultRecord]:
     """Fit tables for two budgets, broken off after some epochs and resumed, and return what does not depend on time."""
     settings = {"class_path": method, "init_args": METHODS[method]}
-    config = str(write_config(folder, name, budget=["50%", "40%"], method=settings))
+    budgets = ["2500B", "1300B"] if method in COMPRESSIONS else ["50%", "40%"]
+    config = str(write_config(folder, name, budget=budgets, method=settings))
     resume: list[str] = []
     if after:
         with interrupted_after(after), pytest.raises(Interrupted):
@@ -32,9 +35,18 @@ def run(folder: Path, name: str, method: str, after: int = 0) -> list[ResultReco
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "cuts"), [("PEP", [1, 2, 3, 5, 7]), ("QuotientRemainder", [1, 2, 3])])
+@pytest.mark.parametrize(
+    ("method", "cuts"),
+    [
+        ("PEP", [1, 2, 3, 5, 7]),
+        ("QuotientRemainder", [1, 2, 3]),
+        *((name, [1, 2, 3, 5]) for name in COMPRESSIONS),
+    ],
+)
 def test_goes_on_where_it_was_broken_off(method: str, cuts: list[int], tmp_path: Path) -> None:
+    if method == "ProductQuantization":
+        pytest.importorskip("faiss")
     whole = run(tmp_path, "whole", method)
-    assert len(whole) == 2
+    assert len(whole) == (3 if method in COMPRESSIONS else 2)  # with the full table
     for after in cuts:
         assert run(tmp_path, f"cut{after}", method, after) == whole
