@@ -8,53 +8,39 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
-from bet_lightning.budget import Dtype, TableShape
+from bet_lightning.table_format import FLOAT32, TableFormat, TableShape
 
 FloatArray = npt.NDArray[np.float64]
-_FLOAT_BITS = 32
 
 
 @dataclass(frozen=True, eq=False)
 class Allocation:
-    """The size of every row, and the bits that each of its values takes.
+    """The size of every row, and how its values are held.
 
     Attributes:
         sizes: ``(num_rows,)`` int64 parameters a row over all tables of the backbone, users first.
-        bits: Bits a value; None is the full precision of training, 32.
+        form: What values are held as; float32 is the precision of training.
     """
 
     sizes: Tensor
-    bits: int | None = None
+    form: TableFormat = FLOAT32
 
     @cached_property
     def params(self) -> int:
         """Parameters: the sum of the sizes."""
         return int(self.sizes.sum())
 
-    @cached_property
-    def min_size(self) -> int:
-        """Smallest size of a row."""
-        return int(self.sizes.min())
-
-    def num_bytes(self, shape: TableShape, dtype: Dtype = "fp32") -> int:
-        """Return the bytes of the packed table: values, and the size of every row unless the table is full.
-
-        Args:
-            shape: The full table.
-            dtype: What values are stored as where no bits are given.
-        """
-        whole = shape.packed_bytes(self.params, dtype=dtype, min_size=self.min_size)
-        if self.bits is None:
-            return whole
-        as_float = shape.packed_bytes(self.params, dtype="fp32", min_size=self.min_size)
-        return as_float - self.params * _FLOAT_BITS // 8 + -(-self.params * self.bits // 8)
+    def num_bytes(self, shape: TableShape) -> int:
+        """Return the bytes of the packed table, as it is written."""
+        return self.form.num_bytes(shape, self.sizes)
 
     @property
     def key(self) -> int:
-        """A checksum of sizes and bits, the same in every process."""
-        return zlib.crc32(self.sizes.numpy().tobytes(), self.bits or 0)
+        """A checksum of sizes and format, the same in every process."""
+        return zlib.crc32(self.sizes.numpy().tobytes(), zlib.crc32(self.form.dtype.encode()))
 
 
 def check_cap(cap: int, num_rows: int, *, min_size: int, max_size: int) -> None:
@@ -130,3 +116,71 @@ def allocate(weights: npt.ArrayLike, cap: int, *, min_size: int = 1, max_size: i
     remainder = np.where(sizes < max_size, shares - sizes, -1.0)
     sizes[np.argsort(-remainder, kind="stable")[:left]] += 1
     return sizes
+
+
+def on_grid(sizes: Tensor, grid: int, cap: int, *, min_size: int, max_size: int) -> Tensor:
+    """Move sizes to multiples of a grid, the sum staying below a cap by less than the grid where sizes spent it.
+
+    Args:
+        sizes: ``(num_rows,)`` integers in ``min_size..max_size``.
+        grid: What sizes are to be multiples of; divides ``max_size``.
+        cap: The most that they may sum to.
+        min_size: Smallest size of a row: if not 0, every row keeps a multiple.
+        max_size: Largest size of a row.
+
+    Returns:
+        ``(num_rows,)`` int64 multiples of the grid.
+
+    Raises:
+        ValueError: If the cap is too small for a multiple a row.
+    """
+    if grid == 1:
+        return sizes.long()
+    units = (cap // grid) if cap < max_size * len(sizes) else len(sizes) * (max_size // grid)
+    shares = sizes.numpy() / grid
+    low, high = min(min_size, 1), max_size // grid
+    if units < low * len(sizes):
+        raise ValueError(f"{cap} parameters are too few for {len(sizes)} rows of at least {grid}")
+    return torch.from_numpy(_to_units(shares, units, low, high)) * grid
+
+
+def _to_units(shares: FloatArray, units: int, low: int, high: int) -> npt.NDArray[np.int64]:
+    """Round shares to whole units that sum to at most a number of them, the largest remainders up."""
+    whole = np.clip(np.floor(shares), low, high).astype(np.int64)
+    left = units - int(whole.sum())
+    remainder = np.where(whole < high, shares - whole, -np.inf)
+    order = np.argsort(-remainder, kind="stable")
+    if left > 0:
+        whole[order[: min(left, int((whole < high).sum()))]] += 1
+    while left < 0:  # rows that were raised to the smallest size: the others give a unit each
+        above = np.flatnonzero(whole > low)[::-1][:-left]
+        whole[above] -= 1
+        left += len(above)
+    return whole
+
+
+def top_up(sizes: Tensor, left: int, grid: int, *, max_size: int) -> Tensor:
+    """Hand out what is left of a cap to rows that have values, by steps of a grid, and the rest of it to one row.
+
+    Args:
+        sizes: ``(num_rows,)`` int64 multiples of the grid.
+        left: Parameters to hand out.
+        grid: What sizes are multiples of.
+        max_size: Largest size of a row.
+
+    Returns:
+        ``(num_rows,)`` int64; what rows cannot take stays unspent.
+    """
+    raised = sizes.clone()
+    while left >= grid:
+        open_rows = ((raised > 0) & (raised <= max_size - grid)).nonzero().squeeze(1)
+        if not len(open_rows):
+            return raised
+        largest_first = open_rows[raised[open_rows].argsort(descending=True, stable=True)]
+        raised[largest_first[: left // grid]] += grid
+        left -= grid * min(len(open_rows), left // grid)
+    if left > 0 and grid > 1:
+        open_rows = ((raised > 0) & (raised <= max_size - left)).nonzero().squeeze(1)
+        if len(open_rows):
+            raised[open_rows[0]] += left
+    return raised

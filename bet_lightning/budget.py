@@ -1,14 +1,16 @@
 """The memory budget: what a user gives, and what it resolves to on the tables of a backbone."""
 
+import bisect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Dtype = Literal["fp32", "fp16", "bf16", "int8"]
-VALUE_BYTES: dict[Dtype, int] = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
-SCALE_BYTES = 2  # of a row's scale in a table of int8
+from bet_lightning.dtypes import Dtype
+from bet_lightning.table_format import TableFormat, TableShape, formats_within, size_grid
 
+Covers = Literal["table", "deployment", "history"]
+Beside = Callable[[bool], int]  # bytes that a deployment loads beside the table, with or without the history
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _SHORT_PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%|[A-Za-z]*)\s*")
 _BYTES_PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
@@ -27,29 +29,6 @@ def parse_bytes(value: int | str) -> int:
     return int(float(match[1]) * unit)
 
 
-def size_bytes(max_size: int, min_size: int = 1) -> int:
-    """Return the bytes that a packed table spends on the size of a row: 1 for up to 256 sizes, 2 beyond."""
-    return 1 if max_size - min_size < 256 else 2
-
-
-def packed_bytes(
-    params: int, num_rows: int, max_size: int, *, dtype: Dtype = "fp32", min_size: int = 1, num_tables: int = 1
-) -> int:
-    """Return the bytes of a packed table: values, the size of every row unless the table is full, the scales of int8.
-
-    Args:
-        params: Sum of the sizes.
-        num_rows: Rows.
-        max_size: Largest size of a row, over all tables of the backbone.
-        dtype: What a value is stored as.
-        min_size: Smallest size of a row.
-        num_tables: Tables of the backbone; each has scales of its own.
-    """
-    sizes = size_bytes(max_size, min_size) if params < num_rows * max_size else 0
-    scales = SCALE_BYTES * num_tables if dtype == "int8" else 0
-    return params * VALUE_BYTES[dtype] + num_rows * (sizes + scales)
-
-
 def format_bytes(num_bytes: float) -> str:
     """Return bytes as people read them, in decimal units: ``3.63 MB``."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -59,79 +38,80 @@ def format_bytes(num_bytes: float) -> str:
 
 
 @dataclass(frozen=True)
-class TableShape:
-    """The full table of a backbone, over all of its embedding tables.
-
-    Attributes:
-        num_users: Rows of users.
-        num_items: Rows of items.
-        width: Largest size of a row, over all tables.
-        num_tables: Tables of the backbone.
-    """
-
-    num_users: int
-    num_items: int
-    width: int
-    num_tables: int = 1
-
-    @property
-    def num_rows(self) -> int:
-        """Rows of a table."""
-        return self.num_users + self.num_items
-
-    @property
-    def params(self) -> int:
-        """Parameters of the full table."""
-        return self.num_rows * self.width
-
-    def packed_bytes(self, params: int, *, dtype: Dtype = "fp32", min_size: int = 1) -> int:
-        """Return the bytes of a packed table with so many parameters: see :func:`packed_bytes`."""
-        return packed_bytes(
-            params, self.num_rows, self.width, dtype=dtype, min_size=min_size, num_tables=self.num_tables
-        )
-
-
-@dataclass(frozen=True)
 class ResolvedBudget:
     """A budget on the tables of one backbone: everything that is to be known of it, in one object.
 
     Attributes:
         name: As the user gave it: the share that is kept (``0.1``), ``5000`` parameters or ``2MB``.
         unit: Whether the user counts parameters or bytes.
-        params: The cap B: the largest sum of sizes of a prefix table.
-        bytes: Bytes of a packed prefix table with that many parameters; the user's own number where bytes are given.
-        dtype: What values are stored as.
+        params: The cap B: the largest sum of sizes of a prefix table, in the format of a plain one without empty rows.
+        bytes: Bytes of a packed prefix table with that many parameters; what the user's number leaves for the table
+            where bytes are given.
+        formats: Formats that a table may be written in, the finest first: one, unless bits are to be found too.
         min_size: Smallest size of a row.
         shape: The full table.
+        beside: Bytes of the user's number that are not the table's.
     """
 
     name: str
     unit: Literal["params", "bytes"]
     params: int
     bytes: int
-    dtype: Dtype
+    formats: tuple[TableFormat, ...]
     min_size: int
     shape: TableShape
+    beside: int = 0
 
     @property
     def keep_ratio(self) -> float:
         """Share of the full table's parameters that may be kept."""
         return self.params / self.shape.params
 
-    def check(self, params: int, num_bytes: int, *, is_prefix: bool) -> None:
+    @property
+    def amount(self) -> int:
+        """The budget in its own unit."""
+        return self.bytes if self.unit == "bytes" else self.params
+
+    @property
+    def dtype(self) -> Dtype | None:
+        """What values are held as; None where that is to be found."""
+        return self.formats[0].dtype if len(self.formats) == 1 else None
+
+    @property
+    def plain(self) -> TableFormat:
+        """The format of whoever does not look for one: the finest that holds the full table, or else the coarsest."""
+        return self.formats[-1]
+
+    def typical_cap(self, form: TableFormat) -> int:
+        """Return about how many parameters a table in a format can have, at least one."""
+        if self.unit == "params":
+            return self.params
+        return form.typical_cap(self.shape, self.bytes, self.min_size)
+
+    def cap(self, form: TableFormat, num_filled: int | None = None) -> int:
+        """Return the largest sum of sizes in a format.
+
+        Args:
+            form: The format.
+            num_filled: Rows that have values (default: all).
+        """
+        if self.unit == "params":
+            return self.params
+        return form.cap(self.shape, self.bytes, num_filled, self.min_size)
+
+    def check(self, params: int, num_bytes: int) -> None:
         """Refuse a table that costs more: the last line of defence, as every method keeps within by construction.
 
         Args:
             params: Its parameters.
-            num_bytes: Its bytes as float32, with whatever index it needs.
-            is_prefix: Whether it is a prefix table, whose bytes follow from its parameters and the dtype.
+            num_bytes: Its bytes, with whatever index it needs.
 
         Raises:
             ValueError: If it is over the budget.
         """
-        if params > self.params and (is_prefix or self.unit == "params"):
+        if params > self.params and self.unit == "params":
             raise ValueError(f"the table has {params} parameters, over the budget of {self.params}")
-        if num_bytes > self.bytes and not is_prefix and self.unit == "bytes":
+        if num_bytes > self.bytes and self.unit == "bytes":
             raise ValueError(f"the table has {num_bytes} bytes, over the budget of {self.bytes}")
 
 
@@ -143,8 +123,10 @@ class Budget:
         keep_ratio: Share c of the full table's parameters that may be kept, in (0, 1].
         sparsity: The share that must go, ``1 - keep_ratio``, in [0, 1).
         params: Number of parameters over all embedding tables together.
-        bytes: What a deployment loads, e.g. ``"3.6MB"``: values plus the size of every row.
-        dtype: What values are stored as, which ``bytes`` counts. Tables are trained in float32 all the same.
+        bytes: Bytes as a deployment loads them, e.g. ``"3.6MB"``: values, steps and sizes of rows, as written.
+        covers: What ``bytes`` covers: the embedding ``table``; the ``deployment``, with dense weights, the graph or
+            popularity; or also the ``history`` of what users have seen. Ids are apart.
+        dtype: What values are held as. Default: what the search finds best for ``bytes``, else float32.
 
     Raises:
         ValueError: If not exactly one form is given, its value is out of range or there is no such dtype.
@@ -154,7 +136,8 @@ class Budget:
     sparsity: float | None = None
     params: int | None = None
     bytes: int | str | None = None
-    dtype: Dtype = "fp32"
+    dtype: Dtype | None = None
+    covers: Covers = "table"
 
     def __post_init__(self) -> None:
         forms = ("keep_ratio", "sparsity", "params", "bytes")
@@ -171,7 +154,11 @@ class Budget:
             raise ValueError(f"budget.params must be positive, got {self.params}")
         if self.bytes is not None:
             parse_bytes(self.bytes)
-        if self.dtype not in VALUE_BYTES:
+        if self.covers not in get_args(Covers):
+            raise ValueError(f"budget.covers must be one of {', '.join(get_args(Covers))}, got {self.covers!r}")
+        if self.covers != "table" and self.bytes is None:
+            raise ValueError(f"budget.covers {self.covers} needs a budget in bytes")
+        if self.dtype is not None and self.dtype not in get_args(Dtype):
             raise ValueError(f"budget.dtype must be one of {', '.join(get_args(Dtype))}, got {self.dtype!r}")
 
     @classmethod
@@ -203,28 +190,56 @@ class Budget:
     def _kept(self) -> float:
         return self.keep_ratio if self.keep_ratio is not None else 1 - (self.sparsity or 0.0)
 
-    def resolve(self, shape: TableShape, min_size: int = 1) -> ResolvedBudget:
+    def resolve(self, shape: TableShape, min_size: int = 1, beside: Beside = lambda history: 0) -> ResolvedBudget:
         """Work out what the budget means for the tables of a backbone.
 
         Args:
             shape: The full table.
             min_size: Smallest size of a row.
+            beside: Returns bytes that a deployment loads beside the table, with or without the history.
 
         Raises:
             ValueError: If no table fits into the budget, or the budget exceeds the full table.
         """
+        if self.bytes is not None:
+            others = 0 if self.covers == "table" else beside(self.covers == "history")
+            num_bytes = parse_bytes(self.bytes) - others
+            formats = self._formats(shape, min_size, num_bytes, others)
+            plain = formats[-1].cap(shape, num_bytes, min_size=min_size)
+            return ResolvedBudget(self.name, "bytes", plain, num_bytes, formats, min_size, shape, others)
         cap = self.cap(shape, min_size)
-        in_bytes = self.bytes is not None
-        needed = shape.packed_bytes(cap, dtype=self.dtype, min_size=min_size)
-        return ResolvedBudget(
-            self.name,
-            "bytes" if in_bytes else "params",
-            cap,
-            parse_bytes(self.bytes) if self.bytes is not None else needed,
-            self.dtype,
-            min_size,
-            shape,
-        )
+        form = TableFormat(self.dtype or "fp32")
+        return ResolvedBudget(self.name, "params", cap, form.most_bytes(shape, cap, min_size), (form,), min_size, shape)
+
+    def _formats(self, shape: TableShape, min_size: int, num_bytes: int, others: int) -> tuple[TableFormat, ...]:
+        """Formats that so many bytes for the table can be spent in, beside others.
+
+        Raises:
+            ValueError: If there is none, or it exceeds the full table.
+        """
+        formats = self._formats_within(shape, num_bytes, min_size)
+        if not formats:
+            least = bisect.bisect_left(
+                range(8 * shape.params), True, key=lambda few: bool(self._formats_within(shape, few, min_size))
+            )
+            raise ValueError(
+                f"budget.bytes {self.bytes} is too little for {shape.num_rows} rows of at least {min_size} parameters: "
+                f"the smallest feasible budget.bytes is {least + others}"
+            )
+        largest = TableFormat(self.dtype or "fp32").most_bytes(shape, shape.params, min_size)
+        if num_bytes > largest:
+            raise ValueError(
+                f"budget.bytes {self.bytes} exceeds the full table of {shape.params} parameters: "
+                f"the largest feasible budget.bytes is {largest + others}"
+            )
+        return formats
+
+    def _formats_within(self, shape: TableShape, num_bytes: int, min_size: int) -> tuple[TableFormat, ...]:
+        """Formats that so many bytes are enough for, none if they are too few."""
+        if self.dtype is None:
+            return formats_within(shape, num_bytes, min_size)
+        form = TableFormat(self.dtype, size_grid(shape, num_bytes, min_size, self.dtype))
+        return (form,) if form.is_feasible(shape, num_bytes, min_size) else ()
 
     def cap(self, shape: TableShape, min_size: int = 1) -> int:
         """Resolve the budget to the largest allowed sum of sizes.
@@ -244,10 +259,7 @@ class Budget:
         if self.params is not None:
             form, cap, low, high = "params", self.params, f"{smallest}", f"{full}"
         elif self.bytes is not None:
-            overhead = shape.packed_bytes(0, dtype=self.dtype, min_size=min_size)
-            form, cap = "bytes", (parse_bytes(self.bytes) - overhead) // VALUE_BYTES[self.dtype]
-            low = f"{shape.packed_bytes(smallest, dtype=self.dtype, min_size=min_size)}"
-            high = f"{full * VALUE_BYTES[self.dtype] + overhead}"
+            return self.resolve(shape, min_size).params
         else:
             form = "keep_ratio" if self.keep_ratio is not None else "sparsity"
             # the small term undoes binary rounding: 1 - 0.9 must keep a tenth, not a parameter less
@@ -268,15 +280,27 @@ class Budget:
         return cap
 
 
-def resolve_budgets(budgets: Sequence[Budget], shape: TableShape, min_size: int) -> tuple[ResolvedBudget, ...]:
+def resolve_budgets(
+    budgets: Sequence[Budget], shape: TableShape, min_size: int, beside: Beside = lambda history: 0
+) -> tuple[ResolvedBudget, ...]:
     """Resolve several budgets for one backbone, the largest first, so that their order is without effect.
+
+    Args:
+        budgets: The budgets.
+        shape: The full table.
+        min_size: Smallest size of a row.
+        beside: Returns bytes that a deployment loads beside the table, with or without the history.
 
     Raises:
         ValueError: If there is none, one cannot be met, or two are the same.
     """
-    resolved = sorted((budget.resolve(shape, min_size) for budget in budgets), key=lambda budget: -budget.params)
-    caps = [budget.params for budget in resolved]
+    resolved = sorted(
+        (budget.resolve(shape, min_size, beside) for budget in budgets),
+        key=lambda budget: (-budget.bytes, -budget.params),
+    )
+    amounts = [(budget.unit, budget.amount) for budget in resolved]
     names = [budget.name for budget in resolved]
-    if not caps or len(set(caps)) < len(caps) or len(set(names)) < len(names):
-        raise ValueError(f"search.budget needs budgets that differ, got {caps} parameters")
+    if not amounts or len(set(amounts)) < len(amounts) or len(set(names)) < len(names):
+        given = ", ".join(f"{amount} {unit}" for unit, amount in amounts)
+        raise ValueError(f"search.budget needs budgets that differ, got {given or 'none'}")
     return tuple(resolved)

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from bet_lightning.budget import Budget, Dtype
+from bet_lightning.budget import Budget
 from bet_lightning.callbacks import TableSearch
 from bet_lightning.data import InteractionDataModule
 from bet_lightning.deploy.exporting import best_checkpoint, pack_checkpoint
 from bet_lightning.deploy.packing import check_output
+from bet_lightning.dtypes import Dtype
 from bet_lightning.methods.tasks import FULL
 from bet_lightning.modules import RecommenderModule
 from bet_lightning.runs.folder import read_record

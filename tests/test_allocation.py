@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bet_lightning.allocation import Allocation, allocate, split_cap
-from bet_lightning.budget import TableShape
+from bet_lightning.table_format import TableFormat, TableShape
 
 
 @given(
@@ -65,14 +65,18 @@ def test_both_sides_can_spend_their_share(users: int, items: int, share: float, 
 def test_an_allocation_says_what_it_costs() -> None:
     shape = TableShape(2, 2, 8)
     some = Allocation(torch.tensor([1, 2, 3, 5]))
-    assert some.params == 11 and some.min_size == 1
+    assert some.params == 11
     assert some.num_bytes(shape) == 4 * 11 + 4  # a byte for the size of each row
-    assert some.num_bytes(shape, "fp16") == 2 * 11 + 4
+    assert Allocation(some.sizes, TableFormat("fp16")).num_bytes(shape) == 2 * 11 + 4
     assert Allocation(torch.full((4,), 8)).num_bytes(shape) == 4 * 32  # a full table needs no sizes
-    assert Allocation(some.sizes, bits=3).num_bytes(shape) == -(-3 * 11 // 8) + 4
+    # a word of eleven values, a step a row, a word of ten sizes
+    assert Allocation(some.sizes, TableFormat("int3")).num_bytes(shape) == 4 + 4 + 4
 
 
 def test_a_key_tells_allocations_apart() -> None:
     some = Allocation(torch.tensor([1, 2, 3, 5]))
     assert some.key == Allocation(torch.tensor([1, 2, 3, 5])).key
-    assert len({some.key, Allocation(torch.tensor([1, 2, 5, 3])).key, Allocation(some.sizes, bits=3).key}) == 3
+    assert (
+        len({some.key, Allocation(torch.tensor([1, 2, 5, 3])).key, Allocation(some.sizes, TableFormat("int3")).key})
+        == 3
+    )

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bet_lightning.budget import Budget, Dtype, TableShape, format_bytes, packed_bytes, parse_bytes, resolve_budgets
+from bet_lightning.budget import Budget, format_bytes, parse_bytes, resolve_budgets
+from bet_lightning.table_format import TableShape
 
 ROWS = 29_858 + 40_981  # Gowalla
 
@@ -21,27 +22,24 @@ def test_caps_of_gowalla(keep: float, cap: int) -> None:
 
 
 def test_bytes_count_values_and_sizes() -> None:
-    assert cap_of(Budget(bytes=1_000 * 4 + 100), 100, 128) == 1_000  # one byte a size
-    assert cap_of(Budget(bytes=1_000 * 4 + 200), 100, 300) == 1_000  # two bytes a size
-    assert cap_of(Budget(bytes="4.1kB"), 100, 128) == 1_000
-    assert cap_of(Budget(bytes=1_000 * 4 + 200), 100, 256, min_size=0) == 1_000  # sizes 0 to 256 are 257
+    assert cap_of(Budget(bytes=1_000 * 4 + 100, dtype="fp32"), 100, 128) == 1_000  # one byte a size
+    assert cap_of(Budget(bytes=1_000 * 4 + 200, dtype="fp32"), 100, 300) == 1_000  # two bytes a size
+    assert cap_of(Budget(bytes="4.1kB", dtype="fp32"), 100, 128) == 1_000
+    assert cap_of(Budget(bytes=1_000 * 4 + 200, dtype="fp32"), 100, 256, min_size=0) == 1_000  # sizes 0 to 256 are 257
     assert cap_of(Budget(bytes=1_000 * 2 + 100, dtype="fp16"), 100, 128) == 1_000
-    assert cap_of(Budget(bytes=1_000 + 100 * (1 + 2 * 2), dtype="int8"), 100, 128, num_tables=2) == 1_000  # with scales
+    # four values a word, a step a row and table, four sizes of up to 128 a word, a word that a table may leave unfilled
+    assert cap_of(Budget(bytes=1_000 + 2 * 100 + 100 + 4, dtype="int8"), 100, 128, num_tables=2) == 1_000
 
 
-def test_bytes_of_a_packed_table() -> None:
-    assert packed_bytes(100, num_rows=20, max_size=8) == 100 * 4 + 20
-    assert packed_bytes(100, num_rows=20, max_size=300) == 100 * 4 + 2 * 20
-    assert packed_bytes(160, num_rows=20, max_size=8) == 160 * 4  # a full table needs no sizes
-    assert packed_bytes(100, num_rows=20, max_size=8, dtype="int8", num_tables=2) == 100 + 20 + 2 * 2 * 20
-
-
-@pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16", "int8"])
-@pytest.mark.parametrize("num_tables", [1, 2])
-def test_a_cap_in_bytes_is_the_most_that_fits(dtype: Dtype, num_tables: int) -> None:
-    cap = cap_of(Budget(bytes=3_000, dtype=dtype), 100, 64, num_tables=num_tables)
-    needs = [packed_bytes(params, 100, 64, dtype=dtype, num_tables=num_tables) for params in (cap, cap + 1)]
-    assert needs[0] <= 3_000 < needs[1]
+def test_bits_are_found_unless_they_are_given() -> None:
+    shape = TableShape(40, 60, 64)
+    found = Budget(bytes=1_500).resolve(shape)
+    assert found.dtype is None and [form.dtype for form in found.formats] == ["int8", "int4", "int3", "int2", "ternary"]
+    assert [form.dtype for form in Budget(bytes=3_400).resolve(shape).formats] == ["int8", "int4"]  # int4 holds it all
+    assert Budget(bytes=1_500, dtype="int3").resolve(shape).dtype == "int3"
+    assert Budget(keep_ratio=0.1).resolve(shape).dtype == "fp32"
+    caps = [found.cap(form) for form in found.formats]
+    assert caps == sorted(caps) and found.cap(found.formats[-1], num_filled=10) > 0
 
 
 @given(keep=st.floats(0.01, 1), rows=st.integers(1, 10_000), width=st.integers(1, 512), form=st.sampled_from("cspb"))
@@ -50,16 +48,20 @@ def test_cap_stays_within_its_form(keep: float, rows: int, width: int, form: str
     if full * keep < rows + 1:
         return
     wanted = max(rows, int(full * keep))
+    in_bytes = min(4 * full, wanted * 4 + rows * (1 if width <= 256 else 2))  # a full table needs no sizes
     budget = {
         "c": Budget(keep_ratio=keep),
         "s": Budget(sparsity=max(0.0, 1 - keep)),
         "p": Budget(params=wanted),
-        "b": Budget(bytes=wanted * 4 + rows * (1 if width <= 256 else 2)),
+        "b": Budget(bytes=in_bytes, dtype="fp32"),
     }[form]
     cap = cap_of(budget, rows, width)
     assert rows <= cap <= full
+    if form == "b":
+        assert cap == (full if in_bytes == 4 * full else wanted)
+        return
     assert abs(cap - full * keep) <= 1 + 1e-6 * full
-    if form in "pb":
+    if form == "p":
         assert cap == wanted
 
 
@@ -73,7 +75,10 @@ def test_cap_stays_within_its_form(keep: float, rows: int, width: int, form: str
         ({"sparsity": 1.0}, r"budget.sparsity must be in \[0, 1\), got 1.0"),
         ({"params": 0}, "budget.params must be positive, got 0"),
         ({"bytes": "4 parsecs"}, "budget.bytes must look like"),
-        ({"bytes": 4_000, "dtype": "fp8"}, "budget.dtype must be one of fp32, fp16, bf16, int8, got 'fp8'"),
+        (
+            {"bytes": 4_000, "dtype": "fp8"},
+            "budget.dtype must be one of fp32, fp16, bf16, int8, int4, int3, int2, ternary, got 'fp8'",
+        ),
     ],
 )
 def test_meaningless_budgets(values: dict[str, float], message: str) -> None:
@@ -88,8 +93,10 @@ def test_meaningless_budgets(values: dict[str, float], message: str) -> None:
         (Budget(params=801), "largest feasible budget.params is 800"),
         (Budget(keep_ratio=0.1), "smallest feasible budget.keep_ratio is 0.125"),
         (Budget(sparsity=0.9), "smallest feasible budget.sparsity is 0.875"),
-        (Budget(bytes=499), "smallest feasible budget.bytes is 500"),
-        (Budget(bytes="1MB"), "largest feasible budget.bytes is 3300"),
+        (Budget(bytes=499, dtype="fp32"), "smallest feasible budget.bytes is 500"),
+        (Budget(bytes="1MB", dtype="fp32"), "largest feasible budget.bytes is 3200"),
+        (Budget(bytes=100), "too little for 100 rows of at least 1 parameters"),
+        (Budget(bytes="1MB"), "largest feasible budget.bytes is 3200"),
     ],
 )
 def test_infeasible_budgets_say_what_is_feasible(budget: Budget, message: str) -> None:
@@ -147,25 +154,23 @@ def test_a_resolved_budget_knows_everything() -> None:
     shape = TableShape(40, 60, 8)
     by_params = Budget(sparsity=0.5).resolve(shape)
     assert (by_params.unit, by_params.params, by_params.bytes, by_params.keep_ratio) == ("params", 400, 1700, 0.5)
-    by_bytes = Budget(bytes=1_701).resolve(shape)
+    assert by_params.amount == 400 and by_params.plain.dtype == by_params.dtype == "fp32"
+    by_bytes = Budget(bytes=1_701, dtype="fp32").resolve(shape)
     assert (by_bytes.unit, by_bytes.params, by_bytes.bytes) == ("bytes", 400, 1_701)
-    by_params.check(400, 10**9, is_prefix=True)
-    by_bytes.check(10**9, 1_701, is_prefix=False)  # a form of its own pays in bytes alone
-    for budget, params, num_bytes, is_prefix in (
-        (by_params, 401, 0, False),
-        (by_bytes, 401, 0, True),
-        (by_bytes, 1, 1_702, False),
-    ):
+    assert by_bytes.amount == 1_701 and by_bytes.cap(by_bytes.plain) == 400
+    by_params.check(400, 10**9)  # each counts in its own unit alone
+    by_bytes.check(10**9, 1_701)
+    for budget, params, num_bytes in ((by_params, 401, 0), (by_bytes, 1, 1_702)):
         with pytest.raises(ValueError, match="over the budget of"):
-            budget.check(params, num_bytes, is_prefix=is_prefix)
+            budget.check(params, num_bytes)
 
 
 def test_several_budgets_are_sorted_and_differ() -> None:
     shape = TableShape(40, 60, 8)
-    budgets = [Budget(keep_ratio=0.25), Budget(bytes=1_700), Budget(params=300)]
+    budgets = [Budget(keep_ratio=0.25), Budget(bytes=1_700, dtype="fp32"), Budget(params=300)]
     for order in (budgets, budgets[::-1]):
         assert [budget.params for budget in resolve_budgets(order, shape, 1)] == [400, 300, 200]
-    with pytest.raises(ValueError, match=r"search\.budget needs budgets that differ, got \[200, 200\] parameters"):
+    with pytest.raises(ValueError, match=r"search\.budget needs budgets that differ, got 200 params, 200 params"):
         resolve_budgets([Budget(keep_ratio=0.25), Budget(params=200)], shape, 1)
-    with pytest.raises(ValueError, match=r"differ, got \[\]"):
+    with pytest.raises(ValueError, match="differ, got none"):
         resolve_budgets([], shape, 1)

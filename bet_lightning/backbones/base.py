@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from bet_lightning.backbones.abilities import Refit
 from bet_lightning.backbones.graph import Edges
 from bet_lightning.backbones.recipe import Recipe
-from bet_lightning.budget import TableShape
+from bet_lightning.dtypes import LEVELS, Dtype
+from bet_lightning.table_format import TableFormat, TableShape
 from bet_lightning.tables.base import EmbeddingTable, Fill
 from bet_lightning.tables.masked import MaskedEmbedding, check_sizes
 from bet_lightning.tables.packed import PackedEmbedding
+from bet_lightning.tables.quantized import QuantizedEmbedding
 
 
 class Backbone(nn.Module, ABC):
@@ -112,23 +114,53 @@ class Backbone(nn.Module, ABC):
         for index, table in enumerate(tables):
             self.tables[index] = table.to(device)
 
-    def use_masked_tables(self) -> None:
-        """Replace tables of any other form by masked ones, packed ones by what they hold."""
+    @property
+    def dtype(self) -> Dtype:
+        """What values of prefix tables are held as."""
+        table = self.table()
+        return table.dtype if isinstance(table, QuantizedEmbedding) else "fp32"
+
+    def use_masked_tables(self, dtype: Dtype = "fp32") -> None:
+        """Replace tables of any other form by masked ones, packed and quantised ones by what they read as.
+
+        Args:
+            dtype: What their values are held as: quantised tables where it has levels.
+        """
         if self.has_prefix_tables:
             self.unpack()
         else:
             self.use_tables([MaskedEmbedding(self.num_rows, self.max_size) for _ in self.tables])
+        self.quantize(dtype)
+
+    def quantize(self, dtype: Dtype) -> None:
+        """Replace masked tables by quantised ones if a dtype has levels, with the steps of least error.
+
+        Args:
+            dtype: What values are held as.
+        """
+        if dtype in LEVELS:
+            for index in range(len(self.tables)):
+                self.tables[index] = QuantizedEmbedding.from_masked(self.masked_table(index), dtype)
+
+    def fit_steps(self) -> None:
+        """Fit the steps of quantised tables to their rows; others have none."""
+        for table in self.tables:
+            if isinstance(table, QuantizedEmbedding):
+                table.fit_steps()
 
     def pack(self) -> None:
-        """Replace masked tables by packed ones: new parameters, which an optimiser is yet to be given."""
+        """Replace masked tables by packed ones: new parameters, which an optimiser is yet to be given.
+
+        Quantised tables stay: what is trained of them is not rounded.
+        """
         for index, table in enumerate(self.tables):
-            if isinstance(table, MaskedEmbedding):
+            if isinstance(table, MaskedEmbedding) and not isinstance(table, QuantizedEmbedding):
                 self.tables[index] = PackedEmbedding.from_masked(table)
 
     def unpack(self) -> None:
-        """Replace packed tables by masked ones, zero outside their masks: new parameters as well."""
+        """Replace packed and quantised tables by masked ones that read the same: new parameters as well."""
         for index, table in enumerate(self.tables):
-            if isinstance(table, PackedEmbedding):
+            if isinstance(table, PackedEmbedding | QuantizedEmbedding):
                 self.tables[index] = table.to_masked()
 
     @property
@@ -153,9 +185,9 @@ class Backbone(nn.Module, ABC):
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of the deployed tables as float32; prefix tables of one backbone share the sizes of rows."""
+        """Bytes of the deployed tables, as written; prefix tables of one backbone share the sizes of rows."""
         if self.has_prefix_tables:
-            return self.shape.packed_bytes(self.num_used, min_size=int(self.sizes.min()))
+            return TableFormat(self.dtype).num_bytes(self.shape, self.sizes)
         return sum(self.table(t).num_bytes for t in range(len(self.tables)))
 
     def set_sizes(self, sizes: Tensor) -> None:
@@ -176,12 +208,13 @@ class Backbone(nn.Module, ABC):
         for index in range(num_tables):
             self.masked_table(index).set_sizes((wide + num_tables - 1 - index) // num_tables)
 
-    def cut(self, sizes: Tensor, refit: Refit = Refit()) -> None:
-        """Set the sizes of full tables and compensate for what is cut off, where a backbone can.
+    def cut(self, sizes: Tensor, refit: Refit = Refit(), dtype: Dtype = "fp32") -> None:
+        """Set the sizes of full tables, round their values, and compensate for what that takes, where a backbone can.
 
         Args:
             sizes: ``(num_rows,)`` integers in ``0..row_width``.
-            refit: How; without steps, kept parameters stay as they are.
+            refit: How to compensate; without steps, kept parameters stay as they are.
+            dtype: What values are held as.
 
         Raises:
             ValueError: If the shape, the dtype or a value of ``sizes`` is wrong, a row is cut already or the tables are
@@ -189,6 +222,7 @@ class Backbone(nn.Module, ABC):
         """
         self.check_full()
         self.set_sizes(sizes)
+        self.quantize(dtype)
 
     def check_full(self) -> None:
         """Refuse to change the basis of tables that are masked: what is cut off could not be brought back.

@@ -13,6 +13,10 @@ from bet_lightning.backbones.dot_products import squared_norms
 from bet_lightning.backbones.graph import Edges, NormalizedGraph
 from bet_lightning.backbones.initialization import fill_normal
 from bet_lightning.backbones.pursuit import TablePursuit
+from bet_lightning.backbones.rounding import round_together
+from bet_lightning.dtypes import LEVELS, Dtype
+from bet_lightning.precision import step_of
+from bet_lightning.tables.quantized import QuantizedEmbedding
 
 
 class LightGCN(DotProductBackbone):
@@ -60,15 +64,21 @@ class LightGCN(DotProductBackbone):
         return self.graph.propagate(ego, self.num_layers)
 
     @torch.no_grad()
-    def cut(self, sizes: Tensor, refit: Refit = Refit()) -> None:
+    def cut(self, sizes: Tensor, refit: Refit = Refit(), dtype: Dtype = "fp32") -> None:
         r"""Set the sizes and fit what is kept to the final vectors of the full table: see :meth:`Backbone.cut`.
 
-        A row of few parameters is rebuilt by neighbours that have more.
+        A row of few parameters is rebuilt by neighbours that have more, and errors of rounding are made up for by
+        neighbours that are rounded the other way.
         """
         pursuit = self._pursuit(refit.power) if refit.steps else None
-        super().cut(sizes, refit)
+        super().cut(sizes)
         if pursuit:
             self.masked_table().weight.copy_(pursuit.fit(self.masked_table().sizes, refit.steps))
+        self.quantize(dtype)
+        table = self.table()
+        if pursuit and isinstance(table, QuantizedEmbedding):
+            steps = step_of(table.steps).unsqueeze(1)
+            table.weight.copy_(round_together(pursuit, table(), pursuit.kept(table.sizes), steps, LEVELS[dtype]))
 
     @torch.no_grad()
     def gains(self, cap: int, min_size: int, refit: Refit) -> Tensor:

@@ -63,6 +63,10 @@ class TablePursuit:
         table[:, :used] += self._towards_fit(sizes, gradient, steps)[0]
         return table
 
+    def gradient(self, table: Tensor) -> Tensor:
+        """Return the objective's matrix P W P times the full table minus another, both ``(num_rows, d)``."""
+        return self._normal(self.full - table)
+
     def _towards_fit(self, sizes: Tensor, gradient: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """Run conjugate gradients, preconditioned by the curvature, on the first columns of a table.
 
@@ -111,7 +115,7 @@ class TablePursuit:
         num_rows, width = self.full.shape
         sizes = torch.full((num_rows,), min_size, device=self.full.device)
         table = self.fit(sizes, _STEPS)
-        gradient = self._normal(self.full - table)
+        gradient = self.gradient(table)
         columns = torch.arange(width, device=self.full.device)
         for rounds_left in range(_ROUNDS, 0, -1):
             index = sizes.unsqueeze(1) + columns  # of each row's columns that are not kept yet

@@ -67,7 +67,7 @@ def hold(module: RecommenderModule, task: Task, outcome: Outcome) -> None:
     if task.tables is not None:
         module.network.use_tables([type(table).from_description(table.describe()) for table in task.tables])
     else:
-        module.network.use_masked_tables()
+        module.network.use_masked_tables(task.dtype)
     module.network.load_state_dict(outcome.weights)
 
 

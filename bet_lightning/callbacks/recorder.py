@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from bet_lightning.allocation import Allocation
 from bet_lightning.backbones import Backbone
 from bet_lightning.budget import ResolvedBudget
 from bet_lightning.data import DataSplit
@@ -97,7 +96,7 @@ class Recorder(Journal):
             task.name,
             budget.name if budget else None,
             params,
-            self._bytes(budget),
+            task.num_bytes(self.backbone),
             dict(outcome.metrics),
             {},
             outcome.epochs,
@@ -105,6 +104,7 @@ class Recorder(Journal):
             outcome.seconds,
             peak_memory_mb(),
             checkpoint,
+            dtype=task.dtype,
         )
         self.record = self.record.with_result(result)
         if not self.trainer.is_global_zero:
@@ -144,12 +144,6 @@ class Recorder(Journal):
             report_run(self.folder, self.trainer.loggers)
             print_results(self.record, "valid")
             log.info("test metrics: python -m bet_lightning test --config %s", self.folder / "config.yaml")
-
-    def _bytes(self, budget: ResolvedBudget | None) -> int:
-        """Bytes of the table that the backbone holds, as its budget counts them."""
-        if not self.backbone.has_prefix_tables or budget is None:
-            return self.backbone.num_bytes
-        return Allocation(self.backbone.sizes.cpu()).num_bytes(self.backbone.shape, budget.dtype)
 
     def _log(self, metrics: Mapping[str, float]) -> None:
         """Give numbers to all loggers, at the current step."""

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from bet_lightning.callbacks.options import check_options
 from bet_lightning.callbacks.recorder import Recorder
 from bet_lightning.checkpoints import METHOD_STATE
 from bet_lightning.data import DataSplit
+from bet_lightning.deploy.packing import bytes_beside
 from bet_lightning.methods import BET
 from bet_lightning.methods.base import Method
 from bet_lightning.methods.bet.profile import PopularityProfile
@@ -95,7 +97,8 @@ class TableSearch(pl.Callback):
         module, data = module_of(pl_module), dataset_of(trainer)
         network = module.network
         min_size = self.method.min_size(network)
-        budgets = resolve_budgets(self.budgets, network.shape, min_size)
+        beside = partial(bytes_beside, network, data)
+        budgets = resolve_budgets(self.budgets, network.shape, min_size, beside)
         self.recorder = Recorder(trainer, network, data, budgets, type(self.method).__name__, self.seed)
         state = self._restored.get(METHOD_STATE, {})
         if self._restored:

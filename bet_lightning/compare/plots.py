@@ -1,4 +1,4 @@
-"""What a budget buys: a comparison's results as curves over kept parameters."""
+"""What a budget buys: a comparison's results as curves over parameters or bytes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _STYLES = (
     *(("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P")),
     *(("#000000", "X"), ("#999999", "*")),
 )
-Curve = dict[float, float]  # metric by share of the full table's parameters
+Curve = dict[float, float]  # metric by share of the full table's parameters, or by bytes
 
 
 def plot_tradeoff(rows: Sequence[Row], path: Path) -> bool:
-    """Draw test ndcg@20 against the share of parameters kept: a panel a data set and backbone, a curve a method.
+    """Draw test ndcg@20 against the parameters kept, or bytes: a panel a data set and backbone, a curve a method.
 
     A method's point is the best of its results at that budget. The full table is a line.
 
@@ -43,27 +43,34 @@ def plot_tradeoff(rows: Sequence[Row], path: Path) -> bool:
     figure = Figure(figsize=(5.2 * len(panels) + 1.6, 3.6), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (name, found) in zip(axes, drawn.items(), strict=True):
-        _draw(axis, name, found, full_quality(panels[name]))
+        _draw(axis, name, found, full_quality(panels[name]), "bytes" if in_bytes(panels[name]) else "params")
     with replacing(path) as partial:
         figure.savefig(partial, dpi=120, format="png")
     return True
 
 
+def in_bytes(rows: Sequence[Row]) -> bool:
+    """Whether rows are of budgets in bytes, whose names have a unit."""
+    return any(row.get("budget", "")[-1:].isalpha() for row in rows)
+
+
 def curves(rows: Sequence[Row]) -> dict[str, Curve]:
-    """Return the best metric of each method at each share of the full table's parameters.
+    """Return the best metric of each method at each share of the full table's parameters, or at each number of bytes.
 
     Args:
         rows: Rows of one data set and backbone.
     """
-    full = max((float(row["params"]) for row in rows if row["result"] == FULL and row["params"]), default=0.0)
+    column = "bytes" if in_bytes(rows) else "params"
+    full = max((float(row[column]) for row in rows if row["result"] == FULL and row[column]), default=0.0)
+    unit = 1.0 if column == "bytes" else full
     found: dict[str, Curve] = {}
     for row in rows:
-        if row["result"] == FULL or not row["params"] or not full or not row.get(_METRIC):
+        if row["result"] == FULL or not row[column] or not full or not row.get(_METRIC):
             continue
         # a rule that was trained beside a search is a method of its own
         method = row["method"] if row["result"] in ("bet", row["method"]) else row["result"]
         curve = found.setdefault(method, {})
-        share = float(row["params"]) / full
+        share = float(row[column]) / unit
         curve[share] = max(curve.get(share, 0.0), float(row[_METRIC]))
     return found
 
@@ -73,20 +80,24 @@ def full_quality(rows: Sequence[Row]) -> float | None:
     return max((float(row[_METRIC]) for row in rows if row["result"] == FULL and row.get(_METRIC)), default=None)
 
 
-def _draw(axis: Axes, name: str, found: Mapping[str, Curve], full: float | None) -> None:
+def _draw(axis: Axes, name: str, found: Mapping[str, Curve], full: float | None, unit: str) -> None:
+    factor = 1e-6 if unit == "bytes" else 100
     for (method, curve), (color, marker) in zip(found.items(), _STYLES * len(found), strict=False):
-        shares = sorted(curve)
+        spent = sorted(curve)
         axis.plot(
-            [100 * share for share in shares],
-            [curve[share] for share in shares],
+            [factor * each for each in spent],
+            [curve[each] for each in spent],
             color=color,
             marker=marker,
             label=method,
         )
     if full is not None:
         axis.axhline(full, color="grey", linestyle="--", linewidth=1, label="full table")
-    ticks = sorted({round(100 * share, 1) for curve in found.values() for share in curve})
-    axis.set(title=name, xlabel="parameters kept, % of the full table", ylabel=f"test {_METRIC}", xscale="log")
+    label = "MB of the table" if unit == "bytes" else "parameters kept, % of the full table"
+    axis.set(title=name, xlabel=label, ylabel=f"test {_METRIC}", xscale="log")
+    digits = 2 if unit == "bytes" else 3
+    ticks = sorted({float(f"{factor * each:.{digits}g}") for curve in found.values() for each in curve})
+    ticks = [tick for before, tick in zip([0.0, *ticks], ticks, strict=False) if tick > 1.25 * before]
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.minorticks_off()
     axis.spines[["top", "right"]].set_visible(False)

@@ -9,12 +9,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from bet_lightning.budget import Dtype, format_bytes
+from bet_lightning.budget import format_bytes
 from bet_lightning.data import DataSplit
 from bet_lightning.deploy.packing import byte_counts, describe, pack_tensors, rival_bytes, write_table
+from bet_lightning.dtypes import Dtype
 from bet_lightning.modules import RecommenderModule
 from bet_lightning.runs.folder import SUMMARY, read_record, write_record
 from bet_lightning.runs.records import ResultRecord, RunRecord
+from bet_lightning.table_format import TableFormat
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +64,20 @@ def pack_checkpoint(
     record = read_record(folder) if (folder / SUMMARY).is_file() else None
     result = _find_result(record, folder, checkpoint)
     budget = next((each for each in record.budgets if result and each.name == result.budget), None) if record else None
-    cap = budget.params if budget else network.num_used
-    dtype = dtype or (budget.dtype if budget else "fp32")
+    held = network.dtype
+    dtype = dtype or (held if held != "fp32" or budget is None else budget.dtype or held)
+    form, used = TableFormat(dtype), network.num_used
+    cap = budget.params if budget and budget.unit == "params" else used
+    counted = budget is not None and (budget.unit == "params" or budget.dtype in (None, dtype))
+    taken = form.num_bytes(network.shape, network.sizes.cpu())
+    most = budget.bytes if budget and counted else taken
+    if taken > most:
+        raise ValueError(f"--ckpt_path {checkpoint}: {taken} bytes as {dtype}, over its budget of {most}")
     tensors = pack_tensors(network, data, dtype, history)
     counts = byte_counts(tensors)
     powers = module.recommender.objective.item_powers
     header = {
-        **describe(network, data, cap, dtype),
+        **describe(network, data, cap, most, dtype),
         "softmax": powers and powers._asdict(),
         "has_history": history,
         "result": {

@@ -14,21 +14,26 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone
-from bet_lightning.budget import VALUE_BYTES, Dtype
 from bet_lightning.data import DataSplit
+from bet_lightning.dtypes import LEVELS, Dtype
+from bet_lightning.serving.digits import pack_digits
 from bet_lightning.serving.graph import pack_pairs
 from bet_lightning.serving.ids import pack_ids, smallest_dtype
 from bet_lightning.serving.packed_table import HEADER, TENSORS, VERSION, PackedTable, finite, header_text
 from bet_lightning.serving.rows import row_order
-from bet_lightning.tables.masked import size_dtype
+from bet_lightning.table_format import TableFormat, coarsest_grid
+from bet_lightning.tables.masked import MaskedEmbedding, size_dtype
+from bet_lightning.tables.packed import PackedEmbedding
 from bet_lightning.tables.prefixes import pack
+from bet_lightning.tables.quantized import QuantizedEmbedding
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 _TORCH_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _REFIT_POWER = "dense.refit_power"  # in tables that version 0.1 exported; no weight of a backbone any more
 _PARTS = {  # of the bytes of a packed table, and what their tensors' names begin with
-    "values": ("values.", "scales."),
+    "values": ("values.",),
+    "steps": ("steps.", "scales."),
     "sizes": ("sizes",),
     "ids": ("user_ids", "item_ids"),
     "dense_weights": ("dense.",),
@@ -56,39 +61,66 @@ def pack_tensors(network: Backbone, data: DataSplit, dtype: Dtype, history: bool
     users, items = row_order(sizes[: network.num_users]), row_order(sizes[network.num_users :])
     order = torch.from_numpy(np.concatenate([users, network.num_users + items]).astype(np.int64))
     tensors: dict[str, Tensor] = {}
+    filled = order[torch.from_numpy(sizes).long()[order] > 0]
     for index in range(len(network.tables)):
         table = network.prefix_table(index)
-        tensors |= _pack_values(index, table().detach().cpu()[order], table.sizes.cpu()[order], dtype)
-    for name, value in network.state_dict().items():
-        if not name.startswith("tables."):
-            tensors[f"dense.{name}"] = value.detach().cpu().contiguous()
+        if dtype in LEVELS:
+            tensors |= _pack_levels(index, quantized(table, dtype), order, filled, network.num_users)
+        else:
+            tensors |= _pack_values(index, table().detach().cpu()[order], table.sizes.cpu()[order], dtype)
     arrays: Arrays = {}
-    if sizes.min() < sizes.max():
+    if sizes.min() < sizes.max() and dtype in LEVELS:
+        arrays["sizes"] = _size_digits(sizes, network.row_width)
+    elif sizes.min() < sizes.max():
         arrays["sizes"] = (sizes - sizes.min()).astype(smallest_dtype(int(sizes.max() - sizes.min())))
-    known = data.train.union(data.valid).union(data.test)
+    arrays |= pack_ids("user_ids", data.user_ids) | pack_ids("item_ids", data.item_ids)
+    return tensors | _as_tensors(arrays) | tensors_beside(network, data, history)
+
+
+def tensors_beside(network: Backbone, data: DataSplit, history: bool) -> dict[str, Tensor]:
+    """Return what a packed table stores beside tables and ids: dense weights, the graph, what users have seen.
+
+    Args:
+        network: The backbone.
+        data: The split data that it was trained on.
+        history: Whether to store what users are known to have interacted with.
+    """
+    weights = network.state_dict().items()
+    dense = {f"dense.{name}": value.cpu().contiguous() for name, value in weights if not name.startswith("tables.")}
+    arrays: Arrays = {}
+    known = data.train.union(data.valid).union(data.test) if history else data.train
     if network.rebuilds_rows:
-        arrays |= pack_pairs("graph", data.train.degrees(), data.train.indices)
+        arrays |= pack_pairs("graph", data.train.degrees(), data.train.indices, data.num_items)
         known = known.difference(data.train)
     else:
         popularity = data.item_frequency
         arrays["popularity"] = popularity.astype(smallest_dtype(int(popularity.max())))
     if history:
-        arrays |= pack_pairs("history", known.degrees(), known.indices)
-    arrays |= pack_ids("user_ids", data.user_ids) | pack_ids("item_ids", data.item_ids)
-    return tensors | {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        arrays |= pack_pairs("history", known.degrees(), known.indices, data.num_items)
+    return dense | _as_tensors(arrays)
 
 
-def describe(network: Backbone, data: DataSplit, cap: int, dtype: Dtype) -> dict[str, Any]:
+def bytes_beside(network: Backbone, data: DataSplit, history: bool) -> int:
+    """Return the bytes of :func:`tensors_beside`: what a deployment loads beside the table, ids apart."""
+    return sum(value.nbytes for value in tensors_beside(network, data, history).values())
+
+
+def _as_tensors(arrays: Arrays) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+
+
+def describe(network: Backbone, data: DataSplit, cap: int, most: int, dtype: Dtype) -> dict[str, Any]:
     """Return what the header of a packed table says of a backbone, its data and its budget, in plain values.
 
     Args:
         network: The backbone, masked.
         data: The split data.
         cap: Its budget in parameters.
+        most: Its budget in bytes.
         dtype: What values are stored as.
     """
-    smallest, shape = int(network.sizes.min()), network.shape
-    most = shape.packed_bytes(cap, dtype=dtype, min_size=smallest)
+    sizes, shape = network.sizes.cpu(), network.shape
+    grid = coarsest_grid(sizes, shape.width)
     settings = {name: getattr(network, name) for name in network.scoring_settings}
     backbone = {"name": type(network).__name__, "max_size": network.max_size, "num_tables": shape.num_tables}
     return {
@@ -96,20 +128,52 @@ def describe(network: Backbone, data: DataSplit, cap: int, dtype: Dtype) -> dict
         "backbone": backbone | settings,
         "budget": {"params": cap, "bytes": most, "keep_ratio": cap / shape.params},
         "dtype": dtype,
-        "smallest_size": smallest,
+        "smallest_size": int(sizes.min()),
+        "size_grid": grid,
+        "odd_size": int((sizes * (sizes % grid != 0)).max()),
     }
 
 
+def quantized(table: MaskedEmbedding | PackedEmbedding, dtype: Dtype) -> QuantizedEmbedding:
+    """Return a table in a dtype of levels: itself if it is held so, else what its values are rounded to."""
+    if isinstance(table, QuantizedEmbedding) and table.dtype == dtype:
+        return table
+    masked = table.to_masked() if isinstance(table, PackedEmbedding | QuantizedEmbedding) else table
+    return QuantizedEmbedding.from_masked(masked, dtype)
+
+
+def _pack_levels(
+    index: int, table: QuantizedEmbedding, order: Tensor, filled: Tensor, num_users: int
+) -> dict[str, Tensor]:
+    """Words of the numbers of levels of one table, column after column of the users and then of the items, and steps.
+
+    Args:
+        index: Number of the table.
+        table: The table.
+        order: ``(num_rows,)`` int64, its rows in the order of the file.
+        filled: Those that have values, in the same order.
+        num_users: How many of the rows are users.
+    """
+    if not table.weight.isfinite().all():
+        raise ValueError("a table with values that are no numbers cannot be packed")
+    numbers, sizes = table.numbers().cpu()[order], table.sizes.cpu().long()[order]
+    kept = torch.arange(numbers.shape[1]) < sizes.unsqueeze(1)
+    columns = [numbers[side].T[kept[side].T] for side in (slice(num_users), slice(num_users, None))]
+    words = pack_digits(torch.cat(columns).numpy(), LEVELS[table.dtype])
+    return {f"values.{index}": torch.from_numpy(words), f"steps.{index}": table.steps.cpu()[filled]}
+
+
+def _size_digits(sizes: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.uint32]:
+    """Sizes as numbers of multiples of their grid; the one row that may be off it has a number of its own."""
+    form = TableFormat("ternary", coarsest_grid(torch.from_numpy(sizes), width))
+    num_sizes = form.num_sizes(width)
+    return pack_digits(np.where(sizes % form.grid == 0, sizes // form.grid, num_sizes - 1), num_sizes)
+
+
 def _pack_values(index: int, weight: Tensor, sizes: Tensor, dtype: Dtype) -> dict[str, Tensor]:
-    """Values, and scales of int8, of one table, whose rows are in the order of the file."""
+    """Values of one table as floats, whose rows are in the order of the file."""
     if not weight.isfinite().all():
         raise ValueError("a table with values that are no numbers cannot be packed")
-    if dtype == "int8":
-        largest = weight.abs().amax(1)
-        scales = (largest / 127).half()
-        scales = torch.where(scales.float() * 127 < largest, scales.nextafter(torch.full_like(scales, 65504)), scales)
-        steps = weight / scales.float().clamp(min=torch.finfo(torch.float32).tiny).unsqueeze(1)
-        return {f"values.{index}": pack(steps.round().clamp(-127, 127).char(), sizes), f"scales.{index}": scales}
     values = pack(weight, sizes).to(_TORCH_DTYPES[dtype])
     if not values.isfinite().all():
         raise ValueError(f"dtype {dtype} cannot hold values up to {float(weight.abs().max()):.3g}: take bf16 or fp32")
@@ -141,7 +205,7 @@ def rival_bytes(network: Backbone, cap: int, dtype: Dtype) -> dict[str, int]:
     return {
         "dense_fp32": 4 * rows * network.row_width,
         "csr_fp32": 8 * network.num_used + 4 * (rows + 1) * tables,
-        "uniform": VALUE_BYTES[dtype] * rows * (cap // rows),
+        "uniform": TableFormat(dtype).num_bytes(network.shape, torch.full((rows,), cap // rows)),
     }
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bet_lightning.allocation import Allocation, allocate, split_cap
+from bet_lightning.allocation import Allocation, allocate, on_grid, split_cap, top_up
 from bet_lightning.budget import ResolvedBudget
 from bet_lightning.methods.base import Method, Problem, train_each_budget
 from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
@@ -44,8 +44,11 @@ class SizeRule(Method):
 
     def allocate(self, problem: Problem, budget: ResolvedBudget) -> Allocation:
         """Return the sizes of all rows for a budget."""
-        sizes = self.sizes(*problem.frequencies, budget.params, budget.shape.width, budget.min_size)
-        return Allocation(sizes)
+        cap, width = budget.params, budget.shape.width
+        sizes = self.sizes(*problem.frequencies, cap, width, budget.min_size)
+        grid = budget.plain.grid
+        on = on_grid(sizes, grid, cap, min_size=budget.min_size, max_size=width)
+        return Allocation(top_up(on, cap - int(on.sum()), grid, max_size=width) if grid > 1 else sizes, budget.plain)
 
     @abstractmethod
     def sizes(

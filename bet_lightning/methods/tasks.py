@@ -12,6 +12,7 @@ from torch import Tensor
 from bet_lightning.allocation import Allocation
 from bet_lightning.backbones import Backbone, Refit
 from bet_lightning.budget import ResolvedBudget
+from bet_lightning.dtypes import Dtype
 from bet_lightning.ranking import quality
 from bet_lightning.schedule import LRSchedule
 from bet_lightning.tables import EmbeddingTable
@@ -54,7 +55,7 @@ class Task:
         epochs: How long it may take.
         name: Name of the result that it competes for; None where it only measures.
         budget: What its table is to stay within; None for the full table.
-        allocation: Sizes of masked tables; None leaves them full.
+        allocation: Sizes of masked tables, and what their values are held as; None leaves them full.
         tables: Tables of the method's own in place of masked ones, copied before they are trained.
         weights: State of the backbone to start from; None starts from fresh weights.
         refit: How tables cut out of ``weights`` compensate for what is cut.
@@ -83,6 +84,17 @@ class Task:
     keep: Literal["best", "last"] = "best"
     stop: Callable[[Backbone], bool] | None = None
     finish: Callable[[Backbone], None] | None = None
+
+    @property
+    def dtype(self) -> Dtype:
+        """What values are held as while they are trained: floats are all trained as float32."""
+        return self.allocation.form.dtype if self.allocation else "fp32"
+
+    def num_bytes(self, network: Backbone) -> int:
+        """Return the bytes of the tables that a backbone holds for it, as they are written."""
+        if self.allocation is None or not network.has_prefix_tables:
+            return network.num_bytes
+        return self.allocation.form.num_bytes(network.shape, network.sizes)
 
     @property
     def measures_only(self) -> bool:

@@ -62,7 +62,7 @@ class FitnessPredictorModule(pl.LightningModule):
         return loss
 
     def _collect(self, batch: ActionFitness) -> None:
-        self.predicted.append(self.network(batch.users, batch.items))
+        self.predicted.append(self.network(batch.users, batch.items, batch.precision))
         self.measured.append(batch.fitness)
 
     def _log_collected(self, stage: str) -> None:
@@ -90,7 +90,7 @@ class FitnessPredictorModule(pl.LightningModule):
 
     def predict_step(self, batch: ActionFitness, batch_idx: int) -> Tensor:
         """Predicted fitness (b,)."""
-        predicted: Tensor = self.network(batch.users, batch.items)
+        predicted: Tensor = self.network(batch.users, batch.items, batch.precision)
         return predicted
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -101,9 +101,9 @@ class RecommenderModule(pl.LightningModule):
             self.build(self.trainer.datamodule.dataset.train)  # type: ignore[attr-defined]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Name the backbone, and describe tables that are no prefix tables, so that they can be built again."""
+        """Name the backbone, and describe tables that are not masked, so that they can be built again."""
         checkpoint[KIND] = type(self.network).__name__
-        if not self.network.has_prefix_tables:
+        if not self.network.has_prefix_tables or self.network.dtype != "fp32":
             tables = (self.network.table(index) for index in range(len(self.network.tables)))
             checkpoint[TABLES] = [dict(table.describe()) for table in tables]
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from bet_lightning.budget import Dtype, ResolvedBudget
+from bet_lightning.budget import ResolvedBudget
+from bet_lightning.dtypes import Dtype
 from bet_lightning.methods.tasks import FULL, Outcome
 from bet_lightning.ranking import quality
 
@@ -23,7 +24,8 @@ class BudgetRecord:
         params: The cap in parameters.
         bytes: Bytes of a packed table with that many.
         keep_ratio: Share of the full table's parameters.
-        dtype: What values are stored as.
+        dtype: What values are held as; None where the search found it for each result.
+        beside: Bytes of the user's number that are not the table's, where it covers a deployment.
     """
 
     name: str
@@ -31,12 +33,15 @@ class BudgetRecord:
     params: int
     bytes: int
     keep_ratio: float
-    dtype: Dtype
+    dtype: Dtype | None
+    beside: int = 0
 
     @classmethod
     def of(cls, budget: ResolvedBudget) -> BudgetRecord:
         """Record a budget."""
-        return cls(budget.name, budget.unit, budget.params, budget.bytes, budget.keep_ratio, budget.dtype)
+        return cls(
+            budget.name, budget.unit, budget.params, budget.bytes, budget.keep_ratio, budget.dtype, budget.beside
+        )
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class ResultRecord:
         name: Its name, unique in the run.
         budget: Name of its budget; None for the full table.
         params: Its parameters.
-        bytes: Its bytes, in the dtype of its budget.
+        bytes: Its bytes, as written.
         valid: Validation metrics by name.
         test: Test metrics by name; empty until ``test``.
         epochs: Epochs that were trained.
@@ -56,6 +61,7 @@ class ResultRecord:
         peak_memory_mb: Largest memory of the process so far.
         checkpoint: Its checkpoint within the run folder.
         packed: What its export says, by part.
+        dtype: What its values are held as.
     """
 
     name: str
@@ -70,6 +76,7 @@ class ResultRecord:
     peak_memory_mb: float
     checkpoint: str
     packed: Mapping[str, Any] = field(default_factory=dict)
+    dtype: Dtype = "fp32"
 
     @property
     def quality(self) -> float:

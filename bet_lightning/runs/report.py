@@ -12,7 +12,7 @@ from rich.table import Table
 from bet_lightning.budget import format_bytes
 from bet_lightning.runs.folder import read_record
 from bet_lightning.runs.plots import plot_run
-from bet_lightning.runs.records import RunRecord
+from bet_lightning.runs.records import BudgetRecord, RunRecord
 
 Stage = Literal["valid", "test"]
 
@@ -37,21 +37,27 @@ def results_table(record: RunRecord, stage: Stage) -> Table:
         record: What a run says of itself.
         stage: Whose metrics to show.
     """
-    budgets = ", ".join(f"{budget.name} ({budget.params:,} parameters)" for budget in record.budgets)
+    budgets = ", ".join(map(_budget_text, record.budgets))
     title = f"{record.dataset['name']}, {record.backbone}, d_max {record.d_max}, budget {budgets}: {stage} metrics"
     best = {result.name for budget in record.budgets if (result := record.best(budget.name))}
     shown = [(result, result.valid if stage == "valid" else result.test) for result in record.results]
     shown = [(result, metrics) for result, metrics in shown if metrics]
     names = list(shown[0][1]) if shown else []
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
-    for column in ("table", "params", "bytes", *names, "s"):
-        # recall and its cut-off on two lines, so that the table fits a terminal of 80 columns
+    # what values are held as, or else how many there are: with both, a terminal of 80 columns would not do
+    in_bits = any(result.dtype != "fp32" for result in record.results)
+    for column in ("table", "held as" if in_bits else "params", "bytes", *names, "s"):
         table.add_column(column.replace("@", "\n@"), justify="left" if column == "table" else "right", no_wrap=True)
     for result, metrics in shown:
         values = [f"{metrics[name]:.4f}" for name in names]
         name = f"{result.name} *" if result.name in best else result.name
-        table.add_row(name, f"{result.params:,}", format_bytes(result.bytes), *values, f"{result.seconds:.0f}")
+        held = result.dtype if in_bits else f"{result.params:,}"
+        table.add_row(name, held, format_bytes(result.bytes), *values, f"{result.seconds:.0f}")
     return table
+
+
+def _budget_text(budget: BudgetRecord) -> str:
+    return f"{budget.name} ({budget.params:,} parameters)" if budget.unit == "params" else budget.name
 
 
 def report_run(folder: Path, loggers: Iterable[Logger]) -> None:
@@ -66,9 +72,9 @@ def report_run(folder: Path, loggers: Iterable[Logger]) -> None:
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             names = list(record.results[0].valid)
-            columns = ["name", "budget", "params", "bytes", *names, "seconds"]
+            columns = ["name", "budget", "params", "bytes", "dtype", *names, "seconds"]
             rows = [
-                [r.name, r.budget or "", r.params, r.bytes, *(r.valid[name] for name in names), r.seconds]
+                [r.name, r.budget or "", r.params, r.bytes, r.dtype, *(r.valid[name] for name in names), r.seconds]
                 for r in record.results
             ]
             logger.log_table("results", columns=columns, data=rows)

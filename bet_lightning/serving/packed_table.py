@@ -15,17 +15,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bet_lightning.budget import VALUE_BYTES, Dtype
-from bet_lightning.serving.graph import Neighbours, unpack_pairs
+from bet_lightning.dtypes import LEVELS, Dtype
+from bet_lightning.serving.digits import check_digits, unpack_digits
+from bet_lightning.serving.graph import Neighbours, has_pairs, unpack_pairs
 from bet_lightning.serving.ids import RawIds, unpack_ids
+from bet_lightning.serving.level_rows import LevelRows
 from bet_lightning.serving.rows import PackedRows, row_order, to_float
 from bet_lightning.serving.tensor_file import Stored, map_tensors
 
-VERSION = 1
+VERSION = 2
+OLD_VERSION = 1  # had tables of floats, and of int8 with float16 scales
 HEADER, TENSORS = "header.json", "table.safetensors"
 STORED_AS: dict[Dtype, str] = {"fp32": "F32", "fp16": "F16", "bf16": "BF16", "int8": "I8"}
 _VALUES_AT_ONCE = 1 << 20
 _MAX_HEADER = 1 << 20
+_MAX_SIZE, _MAX_COUNT = (1 << 15) - 1, (1 << 31) - 1
 _NO_SIZES = Stored("U8", np.empty(0, np.uint8))
 
 
@@ -54,8 +58,8 @@ class PackedTable:
         folder = Path(path)
         with sound(folder):
             header = _read_header(folder / HEADER)
-            if header["version"] != VERSION:
-                raise ValueError(f"version {header['version']!r}, this is a reader of version {VERSION}")
+            if header["version"] not in (OLD_VERSION, VERSION):
+                raise ValueError(f"version {header['version']!r}, this is a reader of versions up to {VERSION}")
             described = header["tensors"]
             tensors = folder / TENSORS
             if tensors.stat().st_size != described["bytes"]:
@@ -94,7 +98,27 @@ class PackedTable:
         num_rows = self.num_users + self.num_items
         if "sizes" not in self.tensors:
             return np.full(num_rows, self.header["smallest_size"], np.int64)
-        return self.tensors["sizes"].array.astype(np.int64) + int(self.header["smallest_size"])
+        if not self.has_levels:
+            return self.tensors["sizes"].array.astype(np.int64) + int(self.header["smallest_size"])
+        codes = unpack_digits(self.arrays["sizes"], self.num_sizes, 0, num_rows)
+        return self._sizes_by_code[codes]
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether values are numbers of levels, rather than floats or version 1's int8."""
+        return self.header["version"] == VERSION and self.dtype in LEVELS
+
+    @property
+    def num_sizes(self) -> int:
+        """How many sizes a row of a table of levels may have."""
+        return len(self._sizes_by_code)
+
+    @cached_property
+    def _sizes_by_code(self) -> npt.NDArray[np.int64]:
+        width = self.num_tables * int(self.header["backbone"]["max_size"])
+        grid = int(self.header["size_grid"])
+        sizes = np.arange(0, width + 1, grid, dtype=np.int64)
+        return sizes if grid == 1 else np.append(sizes, int(self.header["odd_size"]))
 
     def table_sizes(self, table: int) -> npt.NDArray[np.int64]:
         """Return the parameters of each row in one of the tables, ``(num_users + num_items,)`` int64.
@@ -111,6 +135,8 @@ class PackedTable:
     def rows(self, table: int = 0) -> tuple[PackedRows, PackedRows]:
         """Return the rows of users and of items in one of the tables."""
         sizes = self.table_sizes(table)
+        if self.has_levels:
+            return self._level_rows(table, sizes)
         values = self.arrays[f"values.{table}"]
         scales = self.arrays.get(f"scales.{table}")
         middle = int(sizes[: self.num_users].sum())
@@ -120,6 +146,20 @@ class PackedTable:
             for side, part, order in zip(*sides, self.orders, strict=True)
         )
         return users, items
+
+    def _level_rows(self, table: int, sizes: npt.NDArray[np.int64]) -> tuple[PackedRows, PackedRows]:
+        """The rows of a table of levels: a table's numbers are the users' columns, then the items'."""
+        levels = LEVELS[self.dtype]
+        sides = slice(self.num_users), slice(self.num_users, None)
+        filled = int((self.sizes[sides[0]] > 0).sum())
+        steps = self.arrays[f"steps.{table}"]
+        first = int(sizes[sides[0]].sum())
+        words = self.arrays[f"values.{table}"]
+        users, items = self.orders
+        return (
+            LevelRows(words, levels, 0, sizes[sides[0]], users, steps[:filled]),
+            LevelRows(words, levels, first, sizes[sides[1]], items, steps[filled:]),
+        )
 
     def dense(self, name: str, *shape: int) -> npt.NDArray[np.float32]:
         """Return a dense weight of the backbone.
@@ -154,7 +194,7 @@ class PackedTable:
         Raises:
             ValueError: If they do not fit the table, or are not sorted.
         """
-        if f"{name}.items" not in self.tensors:
+        if not has_pairs(name, self.tensors):
             return None
         return unpack_pairs(name, self.arrays, self.num_users, self.num_items)
 
@@ -181,16 +221,23 @@ class PackedTable:
         smallest = self.header["smallest_size"]
         if any(type(count) is not int for count in (*counts, cap, smallest)) or min(*counts, smallest + 1) < 1:
             raise ValueError("the header's counts are no counts")
-        if self.dtype not in VALUE_BYTES or self.tensors.get("sizes", _NO_SIZES).dtype not in ("U8", "U16"):
-            raise ValueError("values or sizes are of another dtype")
-        sizes = self.sizes
+        if counts[3] > _MAX_SIZE or max(*counts, smallest) > _MAX_COUNT:
+            raise ValueError("the header's counts are too large")
         width = counts[2] * counts[3]
         num_rows = counts[0] + counts[1]
+        if self.has_levels:
+            self._check_sizes_of_levels(width, num_rows)
+        elif self.dtype not in STORED_AS or self.tensors.get("sizes", _NO_SIZES).dtype not in ("U8", "U16"):
+            raise ValueError("values or sizes are of another dtype")
+        sizes = self.sizes
         params = int(sizes.sum())
         if len(sizes) != num_rows or sizes.max() > width:
             raise ValueError(f"sizes are not {num_rows} of at most {width}")
         if params > cap:
             raise ValueError(f"{params} parameters are over the budget of {cap}")
+        most = self.header["budget"]["bytes"]
+        if self.has_levels and (taken := self.table_bytes) > most:
+            raise ValueError(f"{taken} bytes are over the budget of {most}")
         for table in range(self.num_tables):
             self._check_values(table, int(self.table_sizes(table).sum()), num_rows)
         self.ids()
@@ -199,8 +246,27 @@ class PackedTable:
         if len(self.arrays.get("popularity", np.empty(self.num_items))) != self.num_items:
             raise ValueError("popularity has other items than the table")
 
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of the embedding table: values, steps and sizes."""
+        parts = ("values.", "steps.", "scales.", "sizes")
+        return sum(array.nbytes for name, array in self.arrays.items() if name.startswith(parts))
+
+    def _check_sizes_of_levels(self, width: int, num_rows: int) -> None:
+        grid, odd = self.header["size_grid"], self.header["odd_size"]
+        if type(grid) is not int or type(odd) is not int or grid < 1 or width % grid or not 0 <= odd <= width:
+            raise ValueError(f"sizes on a grid of {grid!r} and of {odd!r} fit no width of {width}")
+        if "sizes" in self.tensors:
+            check_digits(self.arrays["sizes"], self.num_sizes, num_rows)
+
     def _check_values(self, table: int, count: int, num_rows: int) -> None:
         values = self.tensors[f"values.{table}"]
+        if self.has_levels:
+            check_digits(values.array, LEVELS[self.dtype], count)
+            steps, filled = self.tensors[f"steps.{table}"], int((self.sizes > 0).sum())
+            if steps.dtype != "U8" or steps.array.shape != (filled,):
+                raise ValueError(f"steps.{table} are {steps.array.shape} of {steps.dtype}, not one a row with values")
+            return
         if values.dtype != STORED_AS[self.dtype] or values.array.shape != (count,):
             raise ValueError(f"values.{table} are {values.array.shape} of {values.dtype}, not {count} of {self.dtype}")
         checked = [values.array] if self.dtype != "int8" else []
@@ -228,7 +294,16 @@ def sound(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         reason = f"there is no {reason}" if isinstance(error, KeyError) else reason
         raise ValueError(f"{path}: not a sound packed table ({reason})") from None

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bet_lightning.budget import Dtype
+from bet_lightning.dtypes import Dtype
 
 FloatArray = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]  # row numbers

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bet_lightning.budget import size_bytes
+from bet_lightning.table_format import size_bytes
 from bet_lightning.tables.base import EmbeddingTable, Fill
 from bet_lightning.tables.prefixes import unpack
 

@@ -60,12 +60,13 @@ class Trial:
         if task.allocation is not None:
             if task.weights is None:
                 network.set_sizes(task.allocation.sizes)
+                network.quantize(task.dtype)
             else:
-                network.cut(task.allocation.sizes, task.refit)
+                network.cut(task.allocation.sizes, task.refit, task.dtype)
         elif task.tables is None and task.weights is None:
             network.set_sizes(torch.full((network.num_rows,), network.row_width))
         if task.budget is not None:
-            task.budget.check(network.num_used, network.num_bytes, is_prefix=network.has_prefix_tables)
+            task.budget.check(network.num_used, task.num_bytes(network))
         self.store(network)
 
     def store(self, network: Backbone) -> None:
@@ -102,6 +103,7 @@ class Trial:
         self.epoch += 1
         if metrics is not None:
             self.record(network, metrics)
+        network.fit_steps()
         self._stopped = self.task.stop is not None and self.task.stop(network)
 
     def record(self, network: Backbone, metrics: Mapping[str, float]) -> None:
@@ -125,7 +127,7 @@ class Trial:
         """
         if self._best_weights:
             if self.task.tables is None:
-                network.use_masked_tables()  # results hold masked tables
+                network.use_masked_tables(self.task.dtype)  # results hold masked tables
             network.load_state_dict(self._best_weights)
             if self.task.finish is not None:
                 self.task.finish(network)

@@ -52,7 +52,10 @@ def test_parameters_and_bytes_are_those_of_the_tables(factory: Factory, edges: E
     count = len(backbone.tables)
     assert backbone.has_prefix_tables and backbone.num_used == backbone.shape.params == 96 * count
     assert backbone.num_bytes == 4 * 96 * count  # full: no sizes
+    backbone.set_sizes(torch.full((16,), count))
+    assert (backbone.num_used, backbone.num_bytes) == (16 * count, 4 * 16 * count)  # all of one size: no sizes either
     sizes = torch.full((16,), count)
+    sizes[:2] = torch.tensor([count - 1, count + 1])
     backbone.set_sizes(sizes)
     assert (backbone.num_used, backbone.num_bytes) == (16 * count, 4 * 16 * count + 16)  # tables share the sizes
     backbone.pack()

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import structured_negative_sampling
 
-from bet_lightning.budget import Budget, TableShape
+from bet_lightning.budget import Budget
 from bet_lightning.methods.bet.families import BoundedSampler
 from bet_lightning.methods.bet.fitness_predictor import FitnessPredictor
 from bet_lightning.methods.bet.profile import PopularityProfile
 from bet_lightning.methods.bet.search import BudgetedSearch
+from bet_lightning.table_format import TableShape
 from tests.benchmarks.data import Bench
 from tests.benchmarks.measure import Row, compare
 

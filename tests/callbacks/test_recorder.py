@@ -70,7 +70,7 @@ def test_a_run_leaves_a_record_sizes_and_checkpoints_of_its_results(tmp_path: Pa
         assert (tmp_path / result.checkpoint).is_file()
     full, cut, masked = record.results
     assert (full.budget, full.params, full.bytes) == (None, 1120, 4480)
-    assert (cut.budget, cut.params, cut.bytes) == ("0.25", 280, 4 * 280 + 140)  # a byte a row for sizes
+    assert (cut.budget, cut.params, cut.bytes) == ("0.25", 280, 4 * 280)  # all of one size, which takes no byte
     assert (masked.budget, masked.params, masked.bytes) == ("0.25", 140, 4 * 140 + 140)  # a bit an entry for the mask
     assert read_sizes(str(tmp_path / "sizes" / "warm.txt")).tolist() == [2] * 140
     assert {path.stem for path in (tmp_path / "sizes").iterdir()} == {FULL, "warm"}
@@ -107,10 +107,10 @@ def test_with_several_budgets_each_has_a_best_of_its_own(tmp_path: Path) -> None
 
 
 def test_bytes_are_of_the_dtype_of_the_budget(tmp_path: Path) -> None:
-    search = fit(tmp_path, UniformSizes(train=Epochs(1)), budget=Budget(bytes=700, dtype="fp16"))
+    search = fit(tmp_path, UniformSizes(train=Epochs(1)), budget=Budget(bytes=702, dtype="fp16"))
     assert search.record
     (result,) = search.record.results
-    assert (result.params, result.bytes) == (280, 2 * 280 + 140)  # 700 bytes hold 280 values of two and 140 sizes
+    assert (result.params, result.bytes) == (281, 2 * 281 + 140)  # 702 bytes hold 281 values of two and 140 sizes
 
 
 def test_trainings_are_logged_by_their_own_epochs(tmp_path: Path) -> None:

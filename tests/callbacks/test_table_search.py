@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,17 @@ from bet_lightning.allocation import Allocation
 from bet_lightning.backbones import MF, NGCF, Backbone, LightGCN, NeuMF, Refit, TurnsBasis
 from bet_lightning.budget import Budget
 from bet_lightning.callbacks import TableSearch, table_search
+from bet_lightning.data import RankingBatch
 from bet_lightning.methods import BET, UniformSizes
 from bet_lightning.methods.base import Problem
+from bet_lightning.methods.rules import read_sizes
 from bet_lightning.methods.tasks import FULL, Epochs, Outcome, Round, Task
 from bet_lightning.modules import FitnessPredictorModule
 from bet_lightning.runs.folder import read_record
 from bet_lightning.schedule import LRSchedule
+from bet_lightning.tables.quantized import QuantizedEmbedding
 from bet_lightning.tables.soft_threshold import PrunedTable, SoftThresholdTable
+from bet_lightning.training import train_task
 from tests.callbacks.conftest import (
     BUDGET,
     Interrupt,
@@ -282,7 +286,7 @@ def test_budgets_have_short_forms() -> None:
 
 
 def test_refuses_budgets_that_are_the_same(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"search.budget needs budgets that differ, got \[280, 280\] parameters"):
+    with pytest.raises(ValueError, match=r"search.budget needs budgets that differ, got 280 params, 280 params"):
         fit(tmp_path, Scripted(), budget=[BUDGET, Budget(params=280)])
 
 
@@ -334,6 +338,48 @@ def test_a_resumed_training_has_its_own_tables_again(tmp_path: Path, epoch: int)
     assert [outcome.epochs for outcome in expected] == [3, 2]
     for found, outcome in zip(method.outcomes, expected, strict=True):
         assert_same(found, outcome)
+
+
+IN_BYTES = Budget(bytes=600)
+OF_LEVELS = (pretraining(1), fresh(epochs=Epochs(2)), cut("warm", Epochs(2, patience=5), storage="packed"))
+
+
+@pytest.mark.parametrize("backbone", [LightGCN, NeuMF])
+def test_a_budget_in_bytes_ends_in_tables_of_levels_within_it(tmp_path: Path, backbone: type[Backbone]) -> None:
+    module, data, method = make_module(backbone), make_data(), Scripted(*OF_LEVELS)
+    search = fit(tmp_path, method, module=module, data=data, budget=IN_BYTES)
+    assert search.record and isinstance(module.network.table(), QuantizedEmbedding)
+    full, *others = search.record.results
+    assert full.budget is None and [result.name for result in others] == ["fresh", "warm"]
+    for result, outcome in zip(others, method.outcomes[1:], strict=True):
+        assert result.bytes <= 600
+        again = make_module(backbone)
+        again.build(data.dataset.train)
+        state = torch.load(tmp_path / result.checkpoint, weights_only=True)
+        again.use_tables_of(state)
+        again.load_state_dict(state["state_dict"])
+        assert isinstance(again.network.table(), QuantizedEmbedding)
+        assert again.network.num_bytes <= 600
+        written = read_sizes(str(tmp_path / "sizes" / f"{result.name}.txt"))
+        assert again.network.sizes.tolist() == written.tolist()
+        task = Task("probe", "again", Epochs(0), tables=list(again.network.tables), weights=again.network.state_dict())
+
+        def users(share: float) -> Iterable[RankingBatch]:
+            return data.val_dataloader()
+
+        measured = train_task(task, again.recommender, data.train_dataloader(), users, 0)
+        assert measured.metrics == pytest.approx(outcome.metrics, rel=1e-5)
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3, 4])
+def test_a_resumed_training_of_levels_goes_on_as_if_nothing_had_happened(tmp_path: Path, epoch: int) -> None:
+    whole = Scripted(*OF_LEVELS)
+    fit(tmp_path / "whole", whole, budget=IN_BYTES)
+    interrupted(tmp_path / "part", epoch, *OF_LEVELS, budget=IN_BYTES)
+    method = Scripted(*OF_LEVELS)
+    fit(tmp_path / "part", method, resume=True, budget=IN_BYTES)
+    for found, expected in zip(method.outcomes, whole.outcomes, strict=True):
+        assert_same(found, expected)
 
 
 @pytest.mark.parametrize("changes", [{"epochs": Epochs(4, patience=4)}, {"storage": "packed"}, {"name": "other"}])

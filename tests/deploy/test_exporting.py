@@ -54,7 +54,7 @@ def test_packs_a_checkpoint_in_another_dtype(run: Path, tmp_path: Path) -> None:
     export(run, "--ckpt_path", checkpoint, "--output", str(output), "--dtype", "int8", "--history", "false")
     table = PackedTable.load(output)
     assert (table.dtype, table.header["result"]["name"]) == ("int8", "uniform")
-    assert "history.items" not in table.tensors and table.sizes.tolist() == [2] * 210
+    assert table.pairs("history") is None and table.sizes.tolist() == [2] * 210
     with pytest.raises(ValueError, match="exported without what users have seen"):
         PackedRecommender.load(output).recommend([0])
 
@@ -83,7 +83,15 @@ def test_a_packed_table_is_the_checkpoint(backbone: str, tmp_path: Path, capsys:
     assert found["table"][1].equals(found["checkpoint"][1])
     lists = found["table"][1].group_by("user", maintain_order=True).agg("item", "score")
     served = PackedRecommender.load(table).recommend(lists["user"].to_numpy(), 20)
-    assert served.ids.tolist() == lists["item"].to_list()
+    for ids, scores, items, wanted in zip(
+        served.ids.tolist(), served.scores.tolist(), lists["item"].to_list(), lists["score"].to_list(), strict=True
+    ):
+        of_item = dict(zip(items, wanted, strict=True))
+        if backbone != "NGCF":  # in which items of nearly the same neighbours have nearly the same scores
+            assert ids == items
+        assert {*ids[:-1]} <= {*items} and all(
+            abs(score - of_item.get(each, wanted[-1])) < 1e-6 for each, score in zip(ids, scores, strict=True)
+        )
     assert torch.tensor(served.scores.tolist()).allclose(torch.tensor(lists["score"].to_list()), atol=1e-6)
 
 
@@ -95,8 +103,8 @@ def test_packs_what_it_serves_for_other_budgets(tmp_path: Path) -> None:
     export(run, "--budget", json.dumps(budgets), "--num_probes", "1", "--output", str(output))
     tables = {path.name: PackedTable.load(path) for path in output.iterdir()}
     caps = [budget.params for budget in read_record(run / "exports").budgets]
-    assert caps == [(1500 - 210) // 2, 336]  # the largest first
-    assert {name: table.sizes.sum() for name, table in tables.items()} == {"bet@1500B": caps[0], "bet@0.2": caps[1]}
+    assert caps == [336, (1500 - 210) // 2]  # the largest in bytes first: 336 floats and 210 sizes are 1554
+    assert {name: table.sizes.sum() for name, table in tables.items()} == {"bet@1500B": caps[1], "bet@0.2": caps[0]}
     assert {table.dtype for table in tables.values()} == {"fp32", "fp16"}
     export(run, "--budget.keep_ratio", "0.3", "--num_probes", "1", "--output", str(tmp_path / "one"))
     assert PackedTable.load(tmp_path / "one").header["budget"]["keep_ratio"] == 0.3
@@ -106,9 +114,11 @@ def test_a_search_in_bytes_leaves_a_table_of_so_many(tmp_path: Path) -> None:
     budget = {"bytes": 2_000, "dtype": "int8"}
     main(["fit", "--config", str(write_config(tmp_path, "run", "NeuMF", budget=budget, retrain={"num_actions": 1}))])
     export(tmp_path / "run", "--output", str(tmp_path / "table"))
-    packed = read_record(tmp_path / "run").results[-1].packed
-    assert packed["dtype"] == "int8"
-    assert packed["bytes"]["values"] + packed["bytes"]["sizes"] == 2_000
+    result = read_record(tmp_path / "run").results[-1]
+    counts = result.packed["bytes"]
+    assert result.packed["dtype"] == "int8"
+    assert counts["values"] + counts["steps"] + counts["sizes"] == result.bytes
+    assert 2_000 - 2 * 4 < result.bytes <= 2_000  # less than a word a table is left
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

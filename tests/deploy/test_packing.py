@@ -1,14 +1,18 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from bet_lightning.budget import Dtype, packed_bytes
 from bet_lightning.deploy.packing import byte_counts, describe, pack_tensors, read_weights, rival_bytes, write_table
+from bet_lightning.dtypes import LEVELS, Dtype
+from bet_lightning.precision import step_of
 from bet_lightning.serving import PackedTable
+from bet_lightning.serving.digits import unpack_digits
 from bet_lightning.serving.packed_table import HEADER, TENSORS
+from bet_lightning.table_format import TableFormat
 from tests.serving.conftest import BACKBONES, Packed, make_data, make_network, pack  # noqa: F401  (a fixture)
 
 
@@ -25,17 +29,17 @@ def test_weights_come_back(name: str, pack: Callable[..., Packed]) -> None:  # n
         assert theirs.equal(ours)
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16", "int8"])
+@pytest.mark.parametrize("dtype", get_args(Dtype))
 @pytest.mark.parametrize("name", ["LightGCN", "NeuMF"])
 def test_values_and_sizes_are_what_the_budget_counts(
     name: str,
     dtype: Dtype,
     pack: Callable[..., Packed],  # noqa: F811
 ) -> None:
-    network, num_tables = pack(name, dtype=dtype).network, 2 if name == "NeuMF" else 1
+    network = pack(name, dtype=dtype).network
     counts = byte_counts(pack_tensors(network, make_data(), dtype))
-    expected = packed_bytes(network.num_used, network.num_rows, network.row_width, dtype=dtype, num_tables=num_tables)
-    assert counts["values"] + counts["sizes"] == expected
+    expected = TableFormat(dtype).num_bytes(network.shape, network.sizes)
+    assert counts["values"] + counts["steps"] + counts["sizes"] == expected
     assert counts["total"] == sum(count for part, count in counts.items() if part != "total")
 
 
@@ -44,7 +48,7 @@ def test_every_tensor_is_counted(pack: Callable[..., Packed]) -> None:  # noqa: 
     tensors = load_file(packed.folder / TENSORS)
     counts = byte_counts(tensors)
     assert counts["total"] == sum(value.nbytes for value in tensors.values())
-    assert counts["graph"] == 60 + 2 * packed.data.train.nnz  # a byte a user, two an item of 700
+    assert counts["graph"] < packed.data.train.nnz  # less than a byte each, among 700 items
     assert counts["dense_weights"] == 4 * 3 * 2 * (8 * 8 + 8)
 
 
@@ -64,21 +68,31 @@ def test_wide_rows_take_two_bytes() -> None:
     assert pack_tensors(network, data, "fp32")["sizes"].dtype == torch.uint8
 
 
-def test_int8_is_within_half_a_step() -> None:
-    data = make_data()
+@pytest.mark.parametrize("dtype", LEVELS)
+def test_levels_are_within_half_a_step_unless_they_are_the_last(dtype: Dtype) -> None:
+    data, levels = make_data(), LEVELS[dtype]
     network = make_network("MF", data)
     with torch.no_grad():
-        # rows far below the smallest scale, too
+        # rows far below the smallest step, too
         network.masked_table().weight.mul_(torch.logspace(-9, 3, 760).unsqueeze(1))
-    tensors = pack_tensors(network, data, "int8")
-    scales = tensors["scales.0"].float()
-    assert tensors["values.0"].abs().max() == 127
-    sizes = network.sizes
+    tensors = pack_tensors(network, data, dtype)
+    sizes, wanted = network.sizes, network.table()().detach()
+    numbers = unpack_digits(tensors["values.0"].numpy(), levels, 0, int(sizes.sum()))
     order = torch.cat([(-sizes[:60]).argsort(stable=True), 60 + (-sizes[60:]).argsort(stable=True)])
-    kept = torch.arange(8) < sizes[order].unsqueeze(1)
-    wanted, step = network.table()()[order], scales.unsqueeze(1).expand(-1, 8)
-    found = tensors["values.0"].float() * step[kept]
-    assert ((found - wanted[kept]).abs() <= step[kept] * 0.5001 + 1e-8).all()
+    steps = torch.zeros(760)
+    steps[order] = step_of(tensors["steps.0"])  # one a row: every row has values
+    found = torch.zeros(760, 8)
+    place = 0
+    for rows in (order[:60], order[60:]):  # column after column of the users and then of the items
+        for column in range(8):
+            for row in rows[sizes[rows] > column].tolist():
+                found[row, column] = (float(numbers[place]) - (levels - 1) / 2) * float(steps[row])
+                place += 1
+    assert place == len(numbers)
+    kept = torch.arange(8) < sizes.unsqueeze(1)
+    half = steps.unsqueeze(1).expand(-1, 8) / 2
+    is_last = (found.abs() - half * (levels - 1)).abs() <= 1e-6 * half * levels
+    assert (((found - wanted).abs() <= half * 1.001) | is_last)[kept].all()
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "fp32"])
@@ -104,7 +118,7 @@ def test_other_forms_of_the_table() -> None:
 
 def test_a_table_replaces_a_table_and_nothing_else(pack: Callable[..., Packed], tmp_path: Path) -> None:  # noqa: F811
     packed = pack("MF")
-    header = describe(packed.network, packed.data, 10**6, "bf16") | {"softmax": None, "has_history": True}
+    header = describe(packed.network, packed.data, 10**6, 10**7, "bf16") | {"softmax": None, "has_history": True}
     write_table(packed.folder, header, pack_tensors(packed.network, packed.data, "bf16"))
     assert PackedTable.load(packed.folder).dtype == "bf16"
     modes = {(packed.folder / name).stat().st_mode for name in (HEADER, TENSORS)}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bet_lightning.backbones import MF, Edges
-from bet_lightning.budget import Budget, TableShape
+from bet_lightning.budget import Budget
 from bet_lightning.cli import main
 from bet_lightning.data import InteractionDataModule
 from bet_lightning.methods import PEP, Epochs, Problem, run_method
@@ -18,6 +18,7 @@ from bet_lightning.ranking import RankingMetrics
 from bet_lightning.recommender import Recommender
 from bet_lightning.runs.folder import read_record
 from bet_lightning.schedule import LRSchedule
+from bet_lightning.table_format import TableShape
 from bet_lightning.tables.soft_threshold import PrunedTable, SoftThresholdTable, sparse_bytes
 from bet_lightning.training import train_task
 from bet_lightning.training.trial import Trial
@@ -37,7 +38,8 @@ def test_exactly_the_largest_margins_are_kept(data: st.DataObject) -> None:
 @given(rows=st.integers(4, 200), ratio=st.floats(0.05, 1.0), tables=st.sampled_from([1, 2]))
 def test_as_many_entries_as_bytes_allow_with_their_index(rows: int, ratio: float, tables: int) -> None:
     shape = TableShape(rows // 2, rows - rows // 2, 8 * tables, tables)
-    budget = Budget(bytes=int(ratio * 4 * shape.params) + rows).resolve(shape, 0)
+    num_bytes = min(int(ratio * 4 * shape.params) + 2 * rows, 4 * shape.params)
+    budget = Budget(bytes=num_bytes, dtype="fp32").resolve(shape, 0)
     try:
         count = count_within(budget)
     except ValueError:

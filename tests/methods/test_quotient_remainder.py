@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bet_lightning.budget import Budget, TableShape
+from bet_lightning.budget import Budget
 from bet_lightning.cli import main
 from bet_lightning.methods.quotient_remainder import find_divisor, make_table
 from bet_lightning.runs.folder import read_record
+from bet_lightning.table_format import TableShape
 from tests.conftest import write_config
 
 

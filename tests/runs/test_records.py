@@ -3,9 +3,10 @@ from dataclasses import replace
 
 import pytest
 
-from bet_lightning.budget import Budget, TableShape
+from bet_lightning.budget import Budget
 from bet_lightning.methods.tasks import Outcome
 from bet_lightning.runs.records import BudgetRecord, ResultRecord, RunRecord, SearchRecord, is_better
+from bet_lightning.table_format import TableShape
 
 SHAPE = TableShape(120, 90, 8)
 

@@ -10,9 +10,10 @@ import torch
 
 from bet_lightning import backbones
 from bet_lightning.backbones import Backbone, Edges
-from bet_lightning.budget import Dtype
 from bet_lightning.data import DataSplit, make_synthetic, split_interactions
 from bet_lightning.deploy.packing import describe, pack_tensors, write_table
+from bet_lightning.dtypes import Dtype
+from bet_lightning.table_format import TableFormat
 
 BACKBONES = ("LightGCN", "MF", "NeuMF", "NGCF")
 
@@ -63,7 +64,8 @@ def pack(tmp_path: Path) -> Callable[..., Packed]:
         network = make_network(name, data, **settings)
         if sizes is not None:
             network.set_sizes(sizes)
-        header = describe(network, data, network.num_used, dtype) | {"softmax": softmax, "has_history": history}
+        most = TableFormat(dtype).num_bytes(network.shape, network.sizes)
+        header = describe(network, data, network.num_used, most, dtype) | {"softmax": softmax, "has_history": history}
         write_table(tmp_path / "table", header, pack_tensors(network, data, dtype, history))
         return Packed(tmp_path / "table", network, data)
 

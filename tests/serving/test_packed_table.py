@@ -42,7 +42,7 @@ def refusal(folder: Path) -> str:
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_thousand_damaged_files_are_refused(name: str, pack: Callable[..., Packed], tmp_path: Path) -> None:
     """Bit flips, truncation, swapped and added bytes, of both files: 250 of each backbone's."""
-    packed = pack(name, ids="texts", dtype={"LightGCN": "fp32", "MF": "int8", "NeuMF": "fp16", "NGCF": "bf16"}[name])
+    packed = pack(name, ids="texts", dtype={"LightGCN": "int3", "MF": "ternary", "NeuMF": "fp16", "NGCF": "int8"}[name])
     generator = np.random.default_rng(0)
     for trial in range(250):
         damaged = tmp_path / "damaged"
@@ -96,7 +96,7 @@ def raised(place: int, value: float) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 CHANGES: dict[str, tuple[Change, str]] = {
-    "version": (set_header("version", value=2), "version 2, this is a reader of version 1"),
+    "version": (set_header("version", value=3), "version 3, this is a reader of versions up to 2"),
     "no version": (lambda header, _: header.pop("version"), "there is no 'version'"),
     "dtype": (set_header("dtype", value="fp16"), "of F32, not"),
     "no such dtype": (set_header("dtype", value="fp8"), "another dtype"),
@@ -120,12 +120,12 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "half values": (set_tensor("values.0", torch.Tensor.half), "of F16, not"),
     "no number": (set_tensor("values.0", raised(3, float("nan"))), "not all finite"),
     "no values": (lambda _, tensors: tensors.pop("values.0"), "there is no 'values.0'"),
-    "no such item": (set_tensor("graph.items", lambda items: items.int() + 5), "graph has other rows"),
-    "unsorted items": (set_tensor("graph.items", lambda items: items.int().flip(0)), "graph"),
-    "another user's items": (set_tensor("graph.counts", lambda counts: counts.int().roll(1)), "graph"),
-    "a history of others": (set_tensor("history.counts", lambda counts: counts.int()[1:]), "history has other rows"),
+    "fewer items": (set_tensor("graph.quotients", lambda quotients: quotients[1:]), "graph has other rows"),
+    "others' items": (set_tensor("graph.quotients", lambda quotients: quotients.flip(0)), "graph has other rows"),
+    "half an item": (set_tensor("graph.remainders", lambda remainders: remainders[1:]), "graph has other rows"),
+    "a history of none": (set_tensor("history.quotients", lambda quotients: quotients[:0]), "history has other rows"),
     "ids twice": (set_tensor("user_ids.letters", lambda letters: letters * 0 + 65), "user_ids"),
-    "no graph": (lambda _, tensors: tensors.pop("graph.items"), "neither a graph nor popularity"),
+    "no graph": (lambda _, tensors: tensors.pop("graph.quotients"), "neither a graph nor popularity"),
 }
 
 
@@ -153,10 +153,67 @@ def test_dense_weights_of_other_shapes_are_refused(name: str, change: Change, pa
     refusal(packed.folder)
 
 
-def test_scales_belong_to_int8(pack: Callable[..., Packed]) -> None:
-    packed = pack("MF", dtype="int8")
-    sign(packed.folder, set_tensor("scales.0", lambda scales: scales[1:]))
-    assert "scales.0 are (759,) of F16, not one a row" in refusal(packed.folder)
+LEVEL_CHANGES: dict[str, tuple[Change, str]] = {
+    "steps of other rows": (set_tensor("steps.0", lambda steps: steps[1:]), "not one a row with values"),
+    "steps of floats": (set_tensor("steps.0", torch.Tensor.float), "over the budget"),
+    "no steps": (lambda _, tensors: tensors.pop("steps.0"), "there is no 'steps.0'"),
+    "fewer words": (set_tensor("values.0", lambda words: words[1:]), "words"),
+    "more words": (set_tensor("values.0", lambda words: torch.cat([words, words[:1]])), "over the budget"),
+    "other words": (set_tensor("values.0", lambda words: words.to(torch.int64)), "over the budget"),
+    "no digits": (set_tensor("values.0", lambda words: words | torch.tensor(2**32 - 1, dtype=torch.uint32)), "no 11"),
+    "fewer sizes": (set_tensor("sizes", lambda sizes: sizes[1:]), "words"),
+    "sizes of bytes": (set_tensor("sizes", lambda sizes: sizes.to(torch.uint8)), "words"),
+    "another dtype": (set_header("dtype", value="int4"), "words"),
+    "another float": (set_header("dtype", value="fp16"), "another dtype"),
+    "another grid": (set_header("size_grid", value=3), "fit no width"),
+    "no grid": (set_header("size_grid", value=0), "fit no width"),
+    "a grid of no number": (set_header("size_grid", value="1"), "fit no width"),
+    "a coarser grid": (set_header("size_grid", value=4), "words"),
+    "an odd size beyond": (set_header("odd_size", value=9), "fit no width"),
+    "over the bytes": (set_header("budget", "bytes", value=100), "bytes are over the budget of 100"),
+    "over the parameters": (set_header("budget", "params", value=100), "over the budget of 100"),
+    "an older version": (set_header("version", value=1), "another dtype"),
+}
+
+
+@pytest.mark.parametrize("what", LEVEL_CHANGES)
+def test_signed_tables_of_levels_that_do_not_fit_together_are_refused(what: str, pack: Callable[..., Packed]) -> None:
+    packed, (change, message) = pack("MF", dtype="int3"), LEVEL_CHANGES[what]
+    sign(packed.folder, change)
+    assert message in refusal(packed.folder)
+
+
+def numbers_of(header: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Where a header has whole numbers."""
+    if isinstance(header, dict):
+        return [found for key, value in header.items() for found in numbers_of(value, (*path, key))]
+    return [path] if type(header) is int else []
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_signed_headers_of_other_numbers_read_the_same_or_are_refused(
+    name: str, pack: Callable[..., Packed], tmp_path: Path
+) -> None:
+    """Whole numbers of the header changed and signed again: 250 of each backbone's."""
+    packed = pack(name, dtype={"LightGCN": "int3", "MF": "ternary", "NeuMF": "int8", "NGCF": "int2"}[name])
+    users = np.arange(packed.data.num_users)
+    expected = PackedRecommender.load(packed.folder).score(users)
+    generator = np.random.default_rng(1)
+    header = json.loads((packed.folder / HEADER).read_text())
+    places = [path for path in numbers_of(header) if path[0] != "tensors" and path[-1] != "num_layers"]
+    for _ in range(250):
+        damaged = tmp_path / "damaged"
+        shutil.copytree(packed.folder, damaged)
+        path = places[int(generator.integers(len(places)))]
+        value = int(generator.choice([-1, 0, 1, 2, 3, 4, 5, 7, 8, 9, 16, 61, 100, 701, 760, 1 << 40]))
+        sign(damaged, set_header(*path, value=value))
+        try:
+            found = PackedRecommender.load(damaged).score(users)
+        except ValueError:
+            pass
+        else:
+            assert np.array_equal(found, expected), (path, value)
+        shutil.rmtree(damaged)
 
 
 def test_signing_alone_changes_nothing(pack: Callable[..., Packed]) -> None:
@@ -170,3 +227,20 @@ def test_missing_files_are_named(name: str, pack: Callable[..., Packed]) -> None
     folder = pack().folder
     (folder / name).unlink()
     assert f"No such file or directory: '{folder / name}'" in refusal(folder)
+
+
+def test_pairs_of_version_1_are_read(pack: Callable[..., Packed]) -> None:
+    packed = pack("LightGCN")
+    expected = PackedRecommender.load(packed.folder).recommend(np.arange(60), 5)
+    pairs = PackedTable.load(packed.folder).pairs("graph")
+    assert pairs is not None
+
+    def change(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+        header["version"] = 1
+        del tensors["graph.quotients"], tensors["graph.remainders"]
+        tensors["graph.counts"] = torch.from_numpy(pairs.counts)
+        tensors["graph.items"] = torch.from_numpy(pairs.index)
+
+    sign(packed.folder, change)
+    found = PackedRecommender.load(packed.folder).recommend(np.arange(60), 5)
+    assert all(np.array_equal(theirs, ours) for theirs, ours in zip(found, expected, strict=True))

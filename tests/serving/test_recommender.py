@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bet_lightning.budget import Dtype
+from bet_lightning.dtypes import Dtype
 from bet_lightning.objectives import SampledSoftmax
 from bet_lightning.ranking import top_k_items
 from bet_lightning.ranking.ranker import scale_items

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bet_lightning.budget import Dtype
+from bet_lightning.dtypes import Dtype
 from bet_lightning.serving.rows import PackedRows, row_order, to_float
 
 

@@ -8,10 +8,13 @@ import torch
 from bet_lightning.allocation import Allocation
 from bet_lightning.backbones import MF, Edges
 from bet_lightning.data import InteractionDataModule, RankingBatch
+from bet_lightning.dtypes import LEVELS, Dtype
 from bet_lightning.methods.tasks import Epochs, Task
 from bet_lightning.objectives import BPR
 from bet_lightning.recommender import Recommender
 from bet_lightning.schedule import LRSchedule
+from bet_lightning.table_format import TableFormat
+from bet_lightning.tables.quantized import QuantizedEmbedding
 from bet_lightning.training import train_task
 from bet_lightning.training.loop import epoch_seed
 from tests.conftest import TINY
@@ -84,3 +87,28 @@ def test_a_rule_ends_it(data: InteractionDataModule) -> None:
     task = Task("retrain", "x", Epochs(9), "x", stop=lambda network: seen.append(network.num_used) or len(seen) == 3)  # type: ignore[func-returns-value]
     train(task, data)
     assert seen == [1680] * 3
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("dtype", LEVELS)
+def test_a_table_of_levels_is_trained_and_ends_as_it_was_measured(
+    dtype: Dtype, warm: bool, data: InteractionDataModule
+) -> None:
+    sizes = torch.arange(210) % 8 + 1
+    allocation = Allocation(sizes, TableFormat(dtype))
+    weights = make_recommender(data).network.state_dict() if warm else None
+    task = Task("retrain", "x", Epochs(2), "x", allocation=allocation, weights=weights)
+    recommender, metrics = train(task, data)
+    table = recommender.network.table()
+    assert isinstance(table, QuantizedEmbedding) and recommender.network.dtype == dtype
+    assert table.sizes.long().equal(sizes)
+    held = TableFormat(dtype).num_bytes(recommender.network.shape, sizes)
+    assert recommender.network.num_bytes == task.num_bytes(recommender.network) == held
+    again = train_task(
+        Task("probe", "again", Epochs(0), allocation=None, tables=[table], weights=recommender.network.state_dict()),
+        recommender,
+        data.train_dataloader(),
+        lambda share: data.val_dataloader(),
+        0,
+    )
+    assert dict(again.metrics) == metrics

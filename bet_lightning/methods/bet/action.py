@@ -5,10 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+
+from bet_lightning.table_format import FLOAT32, TableFormat
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,16 @@ class Action:
         item_counts: (max_size,) int64, the same for items.
         draw: What it was made from.
         row_sizes: (num_rows,) integers, users first; None where sizes follow popularity.
+        form: What values are held as.
+        budget_bytes: The budget that it was made for, where that is in bytes.
     """
 
     user_counts: Tensor
     item_counts: Tensor
     draw: Draw
     row_sizes: Tensor | None = None
+    form: TableFormat = FLOAT32
+    budget_bytes: int | None = None
 
     @classmethod
     def from_sizes(cls, sizes: Tensor, num_users: int, max_size: int, draw: Draw) -> Action:
@@ -93,15 +99,20 @@ class Action:
         return int(((self.user_counts + self.item_counts) * sizes).sum())
 
     @property
+    def amount(self) -> int:
+        """The budget that it spends, in the budget's unit."""
+        return self.params if self.budget_bytes is None else self.budget_bytes
+
+    @property
     def num_filled(self) -> int:
         """Rows that have any parameters."""
         return int((self.user_counts + self.item_counts).sum())
 
     @property
     def key(self) -> int:
-        """A checksum of the sizes, by which an action that was probed is known again."""
+        """A checksum of sizes and format, by which an action that was probed is known again."""
         values = (self.user_counts, self.item_counts) if self.row_sizes is None else (self.row_sizes,)
-        checksum = 0
+        checksum = zlib.crc32(self.form.dtype.encode())
         for value in values:
             checksum = zlib.crc32(value.contiguous().numpy().tobytes(), checksum)
         return checksum
@@ -127,6 +138,9 @@ class Action:
             "user_counts": self.user_counts.tolist(),
             "item_counts": self.item_counts.tolist(),
             "params": self.params,
+            "dtype": self.form.dtype,
+            "grid": self.form.grid,
+            "budget_bytes": self.budget_bytes,
         }
 
     @classmethod
@@ -137,7 +151,8 @@ class Action:
             KeyError: If a value is missing.
         """
         users, items = (torch.as_tensor(values[f"{side}_counts"], dtype=torch.int64) for side in ("user", "item"))
-        return cls(users, items, read_draw(values))
+        form = TableFormat(values.get("dtype", "fp32"), values.get("grid", 1))
+        return cls(users, items, read_draw(values), None, form, values.get("budget_bytes"))
 
     def state_dict(self) -> dict[str, Any]:
         """Return all of it, as tensors and plain values."""
@@ -146,17 +161,40 @@ class Action:
             "item_counts": self.item_counts,
             "draw": self.draw.as_dict(),
             "row_sizes": self.row_sizes,
+            "form": asdict(self.form),
+            "budget_bytes": self.budget_bytes,
         }
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Action:
         """Read what ``state_dict`` wrote."""
-        return cls(**{**state, "draw": read_draw(state["draw"])})
+        form = TableFormat(**state["form"]) if "form" in state else FLOAT32
+        return cls(**{**state, "draw": read_draw(state["draw"]), "form": form})
 
 
-def stack_counts(actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
+class Sets(NamedTuple):
+    """What a predictor sees of some actions, one a row of every tensor.
+
+    Attributes:
+        users: The users' sets: how many have each size, in the form of the family.
+        items: The items' sets.
+        precision: (b,) float32, how finely values are held: 1 for float32, 0 for two levels.
+    """
+
+    users: Tensor
+    items: Tensor
+    precision: Tensor
+
+
+def precision_of(actions: Sequence[Action]) -> Tensor:
+    """Return (b,) float32, how finely the values of actions are held, from 0 to 1."""
+    return torch.tensor([action.form.precision for action in actions])
+
+
+def stack_counts(actions: Sequence[Action]) -> Sets:
     """Return how many users and items of each action have size 1 to max_size: (b, max_size) int64 each."""
-    return torch.stack([a.user_counts for a in actions]), torch.stack([a.item_counts for a in actions])
+    users, items = (torch.stack([getattr(a, name) for a in actions]) for name in ("user_counts", "item_counts"))
+    return Sets(users, items, precision_of(actions))
 
 
 def _sizes(counts: Tensor, order: Tensor) -> Tensor:

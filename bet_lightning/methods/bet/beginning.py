@@ -70,8 +70,8 @@ def make_search(problem: Problem, plan: SearchPlan, gains: Tensor | None) -> Bud
         plan: What the search is made from.
         gains: What the family found parameters to be worth.
     """
-    caps = [budget.params for budget in problem.budgets]
-    samplers, predictor = plan.family.search_space(rows_of(problem), gains, caps, plan.min_size, plan.trains_fresh)
+    budgets = problem.budgets
+    samplers, predictor = plan.family.search_space(rows_of(problem), gains, budgets, plan.min_size, plan.trains_fresh)
     settings = plan.settings
     return BudgetedSearch(
         samplers,
@@ -79,7 +79,7 @@ def make_search(problem: Problem, plan: SearchPlan, gains: Tensor | None) -> Bud
         settings.num_candidates,
         settings.num_updates,
         settings.selection,
-        settings.num_random * len(caps),
+        settings.num_random * len(budgets),
         seed=problem.seed,
     )
 
@@ -95,12 +95,12 @@ def begin_search(problem: Problem, plan: SearchPlan) -> Begun:
         plan: What the search is made from.
     """
     network = problem.network
-    caps = sorted(budget.params for budget in problem.budgets)
-    middle = caps[(len(caps) - 1) // 2]
+    budgets = sorted(problem.budgets, key=lambda budget: budget.amount)
+    middle = budgets[(len(budgets) - 1) // 2]
 
     def begin(power: float) -> Begun:
         refit = Refit(plan.refit_steps, power)
-        gains = problem.agree(plan.family.gains(network, middle, plan.min_size, refit))
+        gains = problem.agree(plan.family.gains(network, middle.typical_cap(middle.plain), plan.min_size, refit))
         return Begun(make_search(problem, plan, gains), gains, power)
 
     if not plan.refit_steps or not isinstance(network, RefitsCuts):
@@ -111,12 +111,14 @@ def begin_search(problem: Problem, plan: SearchPlan) -> Begun:
 
     def attempt(power: float) -> Begun:
         begun = begin(power)
-        sampler = next(s for s in begun.search.samplers if s.cap == middle)
+        sampler = next(s for s in begun.search.samplers if s.cap == middle.amount)
         candidates = sampler.sample(_DRAWS, generator_of(0))
         found = {}
         for draw in draws:
-            network.cut(candidates.at(draw).sizes(*orders), Refit(plan.refit_steps, power))
+            action = candidates.at(draw)
+            network.cut(action.sizes(*orders), Refit(plan.refit_steps, power), action.form.dtype)
             found[draw] = quality(problem.evaluate(plan.user_share))
+            network.use_masked_tables()
             network.load_state_dict(full)
         draws[:] = sorted(found, key=found.__getitem__, reverse=True)[:_REJUDGED]
         _logger.debug("refit power %g: %.4f", power, found[draws[0]])

@@ -56,15 +56,16 @@ class FitnessPredictor(SetPredictor):
         sums = torch.cat([until[:1], until[1:] - until[:-1] * follows])
         return (action + 1) * self.max_size - 1 - position, sums
 
-    def encode(self, users: Tensor, items: Tensor) -> Tensor:
+    def encode(self, users: Tensor, items: Tensor, precision: Tensor) -> Tensor:
         """Return action vectors h_a of actions by popularity.
 
         Args:
             users: (b, max_size) int64, users of size 1 to max_size.
             items: (b, max_size) int64, items of size 1 to max_size.
+            precision: (b,) float32.
 
         Returns:
-            (b, set_width + 1).
+            (b, set_width + 2).
         """
         counts = users + items
         place = (counts > 0).flatten().cumsum(0) - 1  # of a set among the sets that have rows
@@ -73,7 +74,7 @@ class FitnessPredictor(SetPredictor):
         sums = user_sums[1].new_zeros(int(place[-1]) + 1, user_sums[1].shape[1])
         for sets, side_sums in (user_sums, item_sums):
             sums = sums.index_add(0, place[sets], side_sums)
-        return self._pool(sums, counts)
+        return self._pool(sums, counts, precision)
 
     def encode_rows(
         self, user_sizes: Tensor, item_sizes: Tensor, user_popularity: Tensor, item_popularity: Tensor
@@ -87,7 +88,7 @@ class FitnessPredictor(SetPredictor):
             item_popularity: (num_items,) float.
 
         Returns:
-            (1, set_width + 1), equal to ``encode`` where sizes follow popularity.
+            (1, set_width + 2), equal to ``encode`` of float32 where sizes follow popularity.
         """
         sizes = torch.cat([user_sizes, item_sizes])
         element = torch.cat(
@@ -98,4 +99,4 @@ class FitnessPredictor(SetPredictor):
         ).double()
         sums = element.new_zeros(self.max_size + 1, element.shape[1]).index_add(0, sizes, element)
         counts = torch.bincount(sizes, minlength=self.max_size + 1)[1:]
-        return self._pool(sums[1:][counts > 0], counts[None])
+        return self._pool(sums[1:][counts > 0], counts[None], torch.ones(1))

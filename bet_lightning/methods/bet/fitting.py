@@ -17,11 +17,13 @@ class ActionFitness(NamedTuple):
     Attributes:
         users: What the predictor sees of the users' sizes, an action a row.
         items: The same of the items'.
+        precision: (b,) float32, how finely values are held.
         fitness: (b,) float32.
     """
 
     users: Tensor
     items: Tensor
+    precision: Tensor
     fitness: Tensor
 
     @classmethod
@@ -32,7 +34,7 @@ class ActionFitness(NamedTuple):
 
 def fitness_loss(predictor: SetPredictor, pairs: ActionFitness) -> Tensor:
     """Return the mean squared error of the predicted fitness (BET, Sec. 3.3)."""
-    return nn.functional.mse_loss(predictor(pairs.users, pairs.items), pairs.fitness)
+    return nn.functional.mse_loss(predictor(pairs.users, pairs.items, pairs.precision), pairs.fitness)
 
 
 def fitness_optimizer(

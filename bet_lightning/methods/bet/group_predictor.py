@@ -30,16 +30,17 @@ class GroupPredictor(SetPredictor):
         self.register_buffer("user_features", users, persistent=False)
         self.register_buffer("item_features", items, persistent=False)
 
-    def encode(self, users: Tensor, items: Tensor) -> Tensor:
+    def encode(self, users: Tensor, items: Tensor, precision: Tensor) -> Tensor:
         """Return action vectors h_a.
 
         Args:
             users: (b, max_size, groups) float32, users of each group with size 1 to max_size.
             items: (b, max_size, groups) float32, items of each group with size 1 to max_size.
+            precision: (b,) float32.
 
         Returns:
-            (b, set_width + 1).
+            (b, set_width + 2).
         """
         sums = users @ self.rho_users(self.user_features) + items @ self.rho_items(self.item_features)
         counts = users.sum(2) + items.sum(2)
-        return self._pool(sums[counts > 0], counts)
+        return self._pool(sums[counts > 0], counts, precision)

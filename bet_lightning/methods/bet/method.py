@@ -37,10 +37,12 @@ class BET(Method):
         basis: ``principal`` turns the pre-trained table's columns so that the first carry most of the scores, which
             stay what they are; ``trained`` leaves them, as in the paper.
         min_size: Smallest size of a row, 0 or 1. Default: 0 where the backbone rebuilds rows from their neighbours and
-            the family leaves rows empty, else 1.
+            the family leaves rows empty, else 1. Elsewhere, rows of size 0 are without a vector: items that no list
+            has room for, where a budget is too small for all.
         rules: Simple rules that are probed first; the best of them is retrained too. Default: uniform sizes, and two
             whole numbers that share the budget evenly among users and items. A warm start cuts the pre-trained table.
-        warm_schedule: Learning rate of what starts from pre-trained weights (default: the backbone's recipe).
+        warm_schedule: Learning rate of what starts from pre-trained weights (default: the backbone's recipe, or for
+            tables of few levels the recommender's from fresh weights).
         pretrain: How the full table is trained.
         search: How actions are found.
         probe: How an action is measured.
@@ -92,8 +94,6 @@ class BET(Method):
 
     def min_size(self, network: Backbone) -> int:
         """Return the smallest size of a row: see :meth:`Method.min_size`."""
-        if self.smallest == 0 and not network.rebuilds_rows:
-            raise ValueError(f"search.method.min_size 0 needs a graph backbone, got {type(network).__name__}")
         if self.smallest is not None:
             return self.smallest
         return 0 if network.rebuilds_rows and self.family_for(network).leaves_rows_empty else 1

@@ -21,6 +21,7 @@ from bet_lightning.methods.bet.records import ProbeRecord, TunedRecord
 from bet_lightning.methods.bet.search import BudgetedSearch, Proposal
 from bet_lightning.methods.bet.settings import Start
 from bet_lightning.methods.tasks import Epochs, Outcome, Phase, Round, Task
+from bet_lightning.schedule import LRSchedule
 
 if TYPE_CHECKING:
     from bet_lightning.methods.bet.method import BET
@@ -109,10 +110,13 @@ class BETRun:
             following = given[done : done + self.problem.num_ranks]
             proposals: list[Proposal] = []
             for rule, budget in following:
-                sizes = rule.allocate(self.problem, budget).sizes
+                allocation = rule.allocate(self.problem, budget)
+                sizes = allocation.sizes
                 users = int(sizes[: budget.shape.num_users].sum())
-                draw = RuleDraw(users / budget.params, rule.name)
+                draw = RuleDraw(users / allocation.params, rule.name)
                 action = Action.from_sizes(sizes, budget.shape.num_users, budget.shape.width, draw)
+                in_bytes = budget.bytes if budget.unit == "bytes" else None
+                action = replace(action, form=allocation.form, budget_bytes=in_bytes)
                 proposals.append(self.search.given(action, proposals))
             yield from self._measure(proposals, [budget for _, budget in following])
 
@@ -218,12 +222,18 @@ class BETRun:
             label,
             epochs,
             budget=budget,
-            allocation=Allocation(action.sizes(*self.orders)),
+            allocation=Allocation(action.sizes(*self.orders), action.form),
             weights=self.state["pretrained"] if warm else None,
             refit=Refit(self.plan.refit_steps, self.state["refit_power"]) if warm else Refit(),
-            schedule=self.warm_schedule if warm else None,
+            schedule=self._schedule(action) if warm else None,
             user_share=self.plan.user_share,
         )
+
+    def _schedule(self, action: Action) -> LRSchedule | None:
+        """The learning rate from pre-trained weights; small ones would let no value cross to another of few levels."""
+        if self.method.warm_schedule is None and not action.form.is_float:
+            return None
+        return self.warm_schedule
 
     def _continue(self, earlier: EarlierRun) -> Begun:
         """Go on from what an earlier search measured and learned, whatever its budgets were."""
@@ -236,10 +246,10 @@ class BETRun:
         except UNREADABLE as error:
             path = self.method.pretrain.checkpoint
             raise ValueError(f"{path}: its search was of another family or data ({error})") from None
-        caps = {budget.params for budget in self.problem.budgets}
+        amounts = {budget.amount for budget in self.problem.budgets}
         for proposal, fitness in search.probed:
             action = proposal.action
-            if action.params in caps and any(sampler.covers(action) for sampler in search.samplers):
+            if action.amount in amounts and any(sampler.covers(action) for sampler in search.samplers):
                 outcome = Outcome({}, seconds=0.0)
                 self.earlier.append(ProbeRecord.of(proposal, self._budget(action).name, fitness, outcome, 0))
         return Begun(search, state["gains"], state["refit_power"])
@@ -267,7 +277,7 @@ class BETRun:
 
     def _budget(self, action: Action) -> ResolvedBudget:
         """The budget that an action spends."""
-        return next(budget for budget in self.problem.budgets if budget.params == action.params)
+        return next(budget for budget in self.problem.budgets if budget.amount == action.amount)
 
     def _ranked(self, budget: ResolvedBudget) -> list[ProbeRecord]:
         return rank_probes([*self.records, *self.earlier], budget.name)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
-from bet_lightning.methods.bet.action import Action
+from bet_lightning.methods.bet.action import Action, Sets
 from bet_lightning.methods.bet.fitting import ActionFitness, fitness_loss, fitness_optimizer
 from bet_lightning.methods.bet.selection import Selection, rank_candidates, strategy_at
 from bet_lightning.methods.bet.set_predictor import SetPredictor
@@ -47,8 +46,8 @@ class Candidates(Protocol):
     """Actions to choose from."""
 
     @property
-    def sets(self) -> tuple[Tensor, Tensor]:
-        """What the predictor sees of the users' and of the items' sizes, an action a row."""
+    def sets(self) -> Sets:
+        """What the predictor sees of them."""
 
     def at(self, index: int) -> Action:
         """Return one of the actions."""
@@ -59,7 +58,7 @@ class Sampler(Protocol):
 
     @property
     def cap(self) -> int:
-        """The budget."""
+        """The budget, in its own unit: what :attr:`Action.amount` is of its actions."""
 
     def covers(self, action: Action) -> bool:
         """Whether an action is of this sampler's family and within its bounds, whatever its budget."""
@@ -67,13 +66,10 @@ class Sampler(Protocol):
     def describes(self, action: Action) -> bool:
         """Whether :meth:`sets_of` takes an action."""
 
-    def with_cap(self, cap: int) -> Sampler:
-        """Return the same sampler for another budget."""
-
     def sample(self, num_actions: int, generator: torch.Generator, best: Sequence[Action] = ()) -> Candidates:
         """Draw actions; ``best`` are the best measured so far, of this budget and of others."""
 
-    def sets_of(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
+    def sets_of(self, actions: Sequence[Action]) -> Sets:
         """Return what the predictor sees of actions that this sampler describes, whatever their budget."""
 
 
@@ -175,10 +171,10 @@ class BudgetedSearch:
         for pair in self.probed:
             action = pair[0].action
             if sampler.covers(action):
-                leaders[action.params] = max(leaders.get(action.params, pair), pair, key=lambda pair: pair[1])
+                leaders[action.amount] = max(leaders.get(action.amount, pair), pair, key=lambda pair: pair[1])
         return [leaders[cap] for cap in sorted(leaders, key=lambda cap: abs(cap - sampler.cap))][:_LEADERS]
 
-    def _sets(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
+    def _sets(self, actions: Sequence[Action]) -> Sets:
         """What the predictor sees of actions, each by the first sampler that describes it.
 
         Raises:
@@ -192,8 +188,7 @@ class BudgetedSearch:
             members.setdefault(index, []).append(position)
         seen = [self.samplers[i].sets_of([actions[p] for p in positions]) for i, positions in members.items()]
         order = torch.tensor([p for positions in members.values() for p in positions]).argsort()
-        users, items = (torch.cat(side)[order] for side in zip(*seen, strict=True))
-        return users, items
+        return Sets(*(torch.cat(side)[order] for side in zip(*seen, strict=True)))
 
     def go_on_from(self, state: Mapping[str, Any]) -> None:
         """Take over what an earlier search of the same families measured and learned, whatever its budgets were.

@@ -26,10 +26,10 @@ class SetPredictor(nn.Module, ABC):
 
     .. math::
         s_d = \mu([\mathrm{mean}_{n \in S_d} q_n ; d / d_{max}]), \quad
-        h_a = [\mathrm{mean}_{d: S_d \ne \emptyset} s_d ; c_a], \quad \hat r_a = \pi(h_a)
+        h_a = [\mathrm{mean}_{d: S_d \ne \emptyset} s_d ; c_a ; p_a], \quad \hat r_a = \pi(h_a)
 
-    c being the mean size of a row over the largest: the budget, which means over sets do not show and which is the
-    same for all actions of a search for one budget.
+    c being the mean size of a row over the largest, which means over sets do not show, and p how finely values are
+    held. Both are the same for all actions of a search for one budget in parameters.
 
     How an action's sets are given is up to a subclass: one tensor for the users and one for the items, an action a row.
 
@@ -48,7 +48,7 @@ class SetPredictor(nn.Module, ABC):
         self.rho_users = mlp(num_features, element_width, element_width)
         self.rho_items = mlp(num_features, element_width, element_width)
         self.mu = mlp(element_width + 1, set_width, set_width)
-        self.pi = mlp(set_width + 1, set_width, 1, last_activation=False)
+        self.pi = mlp(set_width + 2, set_width, 1, last_activation=False)
         self.register_buffer("relative_sizes", torch.arange(1, max_size + 1) / max_size, persistent=False)
 
     def reset_parameters(self, generator: torch.Generator) -> None:
@@ -59,30 +59,31 @@ class SetPredictor(nn.Module, ABC):
                 nn.init.zeros_(module.bias)
 
     @abstractmethod
-    def encode(self, users: Tensor, items: Tensor) -> Tensor:
-        """Action vectors h_a (b, set_width + 1) from the users' and the items' sets."""
+    def encode(self, users: Tensor, items: Tensor, precision: Tensor) -> Tensor:
+        """Action vectors h_a (b, set_width + 2) from what is seen of actions: see :class:`Sets`."""
 
-    def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Predicted fitness (b,) from the users' and the items' sets."""
-        return self.predict_from(self.encode(users, items))
+    def forward(self, users: Tensor, items: Tensor, precision: Tensor) -> Tensor:
+        """Predicted fitness (b,) from what is seen of actions."""
+        return self.predict_from(self.encode(users, items, precision))
 
     def predict_from(self, encoded: Tensor) -> Tensor:
-        """Predicted fitness (b,) from action vectors (b, set_width + 1)."""
+        """Predicted fitness (b,) from action vectors (b, set_width + 2)."""
         fitness: Tensor = self.pi(encoded).squeeze(1)
         return fitness
 
     @torch.no_grad()
-    def encode_all(self, users: Tensor, items: Tensor) -> Tensor:
+    def encode_all(self, users: Tensor, items: Tensor, precision: Tensor) -> Tensor:
         """``encode`` for any number of actions, in blocks of bounded memory and without gradients."""
-        blocks = zip(users.split(_CHUNK), items.split(_CHUNK), strict=True)
+        blocks = zip(*(seen.split(_CHUNK) for seen in (users, items, precision)), strict=True)
         return torch.cat([self.encode(*block) for block in blocks])
 
-    def _pool(self, sums: Tensor, counts: Tensor) -> Tensor:
-        """Sums (sets, width) of the sets with rows, and counts (b, max_size) of all sets, to action vectors."""
+    def _pool(self, sums: Tensor, counts: Tensor, precision: Tensor) -> Tensor:
+        """Sums (sets, width) of sets with rows, counts (b, max_size) and precisions (b,), to action vectors."""
         action, size = counts.nonzero(as_tuple=True)
         means = (sums / counts[action, size].unsqueeze(1)).float()
         vectors = self.mu(torch.cat([means, self.relative_sizes[size].unsqueeze(1)], dim=1))
         pooled = vectors.new_zeros(len(counts), vectors.shape[1]).index_add(0, action, vectors)
         means_of_sets = pooled / torch.bincount(action, minlength=len(counts)).clamp(min=1).unsqueeze(1)
         mean_size = (counts * self.relative_sizes).sum(1) / counts.sum(1).clamp(min=1)
-        return torch.cat([means_of_sets, mean_size.to(pooled.dtype).unsqueeze(1)], dim=1)
+        numbers = torch.stack([mean_size, precision], dim=1)
+        return torch.cat([means_of_sets, numbers.to(pooled.dtype)], dim=1)

@@ -110,7 +110,8 @@ class RetrainSettings(Epochs):
             or ``both``.
         parallel: What several devices share: the ``data`` of one action after another, or the ``actions``.
         storage: What retrained tables are held in: full and ``masked``, or ``packed``, where values, gradients and
-            optimiser state take no more than the budget. Both train alike; results are saved masked.
+            optimiser state take no more than the budget. Both train alike; results are saved masked. Tables of few
+            levels are always masked.
 
     Raises:
         ValueError: If a value is out of range.

@@ -21,7 +21,7 @@ def setting() -> tuple[FitnessPredictor, torch.Tensor, torch.Tensor, BoundedSamp
 def test_fast_form_equals_general_form() -> None:
     predictor, user_frequency, item_frequency, sampler = setting()
     actions = sampler.sample(20, torch.Generator().manual_seed(1))
-    fast = predictor.encode(actions.user_counts, actions.item_counts)
+    fast = predictor.encode(*actions.sets)
     orders = popularity_order(user_frequency), popularity_order(item_frequency)
     popularity = user_frequency / user_frequency.max(), item_frequency / item_frequency.max()
     for index in range(20):
@@ -39,7 +39,7 @@ def test_general_form_equals_the_formula() -> None:
     present = [size for size in range(1, MAX_SIZE + 1) if (sizes == size).any()]
     sets = [predictor.mu(torch.cat([means[d], torch.tensor([d / MAX_SIZE])])) for d in present]
     mean_size = sizes[sizes > 0].float().mean() / MAX_SIZE
-    expected = torch.cat([torch.stack(sets).mean(0), mean_size[None]])
+    expected = torch.cat([torch.stack(sets).mean(0), mean_size[None], torch.ones(1)])
     encoded = predictor.encode_rows(sizes[:USERS], sizes[USERS:], *popularity)
     torch.testing.assert_close(encoded[0], expected, rtol=1e-5, atol=1e-6)
 
@@ -50,7 +50,7 @@ def test_gradients_agree_in_both_forms() -> None:
     sizes = actions.at(0).sizes(popularity_order(user_frequency), popularity_order(item_frequency))
     popularity = user_frequency / user_frequency.max(), item_frequency / item_frequency.max()
     weights = list(predictor.rho_items.parameters())
-    fast = torch.autograd.grad(predictor(actions.user_counts, actions.item_counts).sum(), weights)
+    fast = torch.autograd.grad(predictor(*actions.sets).sum(), weights)
     encoded = predictor.encode_rows(sizes[:USERS], sizes[USERS:], *popularity)
     general = torch.autograd.grad(predictor.predict_from(encoded).sum(), weights)
     for one, other in zip(fast, general, strict=True):
@@ -60,5 +60,14 @@ def test_gradients_agree_in_both_forms() -> None:
 def test_blocks_do_not_matter() -> None:
     predictor, _, _, sampler = setting()
     actions = sampler.sample(2_000, torch.Generator().manual_seed(4))
-    whole = predictor.encode(actions.user_counts, actions.item_counts)
-    torch.testing.assert_close(predictor.encode_all(actions.user_counts, actions.item_counts), whole)
+    sets = actions.sets._replace(precision=torch.rand(2_000, generator=torch.Generator().manual_seed(5)))
+    torch.testing.assert_close(predictor.encode_all(*sets), predictor.encode(*sets))
+
+
+def test_precision_is_seen_as_it_is() -> None:
+    predictor, _, _, sampler = setting()
+    sets = sampler.sample(3, torch.Generator().manual_seed(6)).sets
+    plain = predictor.encode(*sets)
+    finer = predictor.encode(*sets._replace(precision=torch.tensor([0.0, 0.2, 0.7])))
+    assert finer[:, :-1].equal(plain[:, :-1]) and finer[:, -1].equal(torch.tensor([0.0, 0.2, 0.7]))
+    assert not predictor.predict_from(finer).equal(predictor.predict_from(plain))

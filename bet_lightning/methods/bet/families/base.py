@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone, Refit
+from bet_lightning.budget import ResolvedBudget
 from bet_lightning.methods.bet.profile import PopularityProfile, popularity_order
 from bet_lightning.methods.bet.search import Sampler
 from bet_lightning.methods.bet.set_predictor import SetPredictor
@@ -69,14 +70,19 @@ class Family(ABC):
 
     @abstractmethod
     def search_space(
-        self, rows: Rows, gains: Tensor | None, caps: Sequence[int], min_size: int, trains_fresh: bool
+        self,
+        rows: Rows,
+        gains: Tensor | None,
+        budgets: Sequence[ResolvedBudget],
+        min_size: int,
+        trains_fresh: bool,
     ) -> tuple[list[Sampler], SetPredictor]:
         """Return samplers, which iterations take turns with, and a fresh predictor of what they draw.
 
         Args:
             rows: The rows.
             gains: What :meth:`gains` returned.
-            caps: The budgets in parameters; each is sampled in every turn.
+            budgets: The budgets; each is sampled in every turn.
             min_size: Smallest size of a row.
             trains_fresh: Whether actions will also be trained from fresh weights.
         """

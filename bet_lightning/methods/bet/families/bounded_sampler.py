@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bet_lightning.allocation import allocate, check_cap, split_cap
-from bet_lightning.methods.bet.action import Action, Draw, stack_counts
+from bet_lightning.methods.bet.action import Action, Draw, Sets, stack_counts
 from bet_lightning.methods.bet.families.distributions import DISTRIBUTIONS, MIN_RELATIVE_SHAPE
 from bet_lightning.methods.bet.families.quantiles import quantile_counts
 
@@ -111,7 +111,7 @@ class BoundedSampler:
             user_counts, item_counts = self._from_quantiles(kinds, shapes, caps)
         return ActionBatch(user_counts, item_counts, kinds, shapes, user_caps.double() / self.cap)
 
-    def sets_of(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
+    def sets_of(self, actions: Sequence[Action]) -> Sets:
         """Return what a predictor sees of actions: (b, max_size) int64 users and items of size 1 to max_size."""
         return stack_counts(actions)
 
@@ -156,9 +156,13 @@ class ActionBatch(NamedTuple):
     user_share: Tensor
 
     @property
-    def sets(self) -> tuple[Tensor, Tensor]:
+    def sets(self) -> Sets:
         """What a fitness predictor sees of the actions: the users' and the items' counts."""
-        return self.user_counts, self.item_counts
+        return Sets(self.user_counts, self.item_counts, torch.ones(len(self.user_counts)))
+
+    def with_cap(self, cap: int) -> ActionBatch:
+        """Return the same: every row has values, so that the number of parameters does not change."""
+        return self
 
     def at(self, index: int) -> Action:
         """Return one of the actions."""

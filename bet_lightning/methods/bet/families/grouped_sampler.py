@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bet_lightning.methods.bet.action import Action, stack_counts
+from bet_lightning.methods.bet.action import Action, Sets, stack_counts
 from bet_lightning.methods.bet.families.bounded_sampler import ActionBatch, BoundedSampler
 from bet_lightning.methods.bet.families.tails import SpectrumTails
 
@@ -72,14 +72,14 @@ class GroupedSampler:
         """Draw actions, independent of what was measured before."""
         return GroupedBatch(self, self.sampler.sample(num_actions, generator))
 
-    def sets_of(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
+    def sets_of(self, actions: Sequence[Action]) -> Sets:
         """Return the users' and the items' sets of actions by popularity, whatever their budget."""
-        return self.sets(*stack_counts(actions))
+        return self.grouped(stack_counts(actions))
 
-    def sets(self, user_counts: Tensor, item_counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the users' and the items' sets: (b, max_size) int64 each to (b, max_size, num_groups) float32 each."""
+    def grouped(self, counts: Sets) -> Sets:
+        """Return sets of counts (b, max_size) int64 by group: (b, max_size, num_groups) float32."""
         users, items = self.sides
-        return users.sets(user_counts), items.sets(item_counts)
+        return counts._replace(users=users.sets(counts.users), items=items.sets(counts.items))
 
 
 class GroupedBatch(NamedTuple):
@@ -89,9 +89,13 @@ class GroupedBatch(NamedTuple):
     actions: ActionBatch
 
     @property
-    def sets(self) -> tuple[Tensor, Tensor]:
+    def sets(self) -> Sets:
         """What the predictor sees of them."""
-        return self.sampler.sets(*self.actions.sets)
+        return self.sampler.grouped(self.actions.sets)
+
+    def with_cap(self, cap: int) -> GroupedBatch:
+        """Return the same: every row has values, so that the number of parameters does not change."""
+        return self
 
     def at(self, index: int) -> Action:
         """Return one of the actions."""

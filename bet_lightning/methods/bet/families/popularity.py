@@ -8,8 +8,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone, Refit
+from bet_lightning.budget import ResolvedBudget
 from bet_lightning.methods.bet.families.base import Family, Rows
 from bet_lightning.methods.bet.families.bounded_sampler import BoundedSampler, Realization
+from bet_lightning.methods.bet.families.formats import samplers_within
 from bet_lightning.methods.bet.fitness_predictor import FitnessPredictor
 from bet_lightning.methods.bet.search import Sampler
 from bet_lightning.methods.bet.set_predictor import SetPredictor
@@ -35,9 +37,16 @@ class PopularityFamily(Family):
         return None
 
     def search_space(
-        self, rows: Rows, gains: Tensor | None, caps: Sequence[int], min_size: int, trains_fresh: bool
+        self,
+        rows: Rows,
+        gains: Tensor | None,
+        budgets: Sequence[ResolvedBudget],
+        min_size: int,
+        trains_fresh: bool,
     ) -> tuple[list[Sampler], SetPredictor]:
         """Return a bounded sampler a budget and the paper's predictor: see :meth:`Family.search_space`."""
         counts = len(rows.user_frequency), len(rows.item_frequency)
-        samplers: list[Sampler] = [BoundedSampler(*counts, cap, rows.width, min_size, self.realization) for cap in caps]
-        return samplers, FitnessPredictor(*rows.profiles, rows.width)
+        sampler = BoundedSampler(
+            *counts, budgets[0].typical_cap(budgets[0].plain), rows.width, min_size, self.realization
+        )
+        return samplers_within([sampler], budgets), FitnessPredictor(*rows.profiles, rows.width)

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone, KnowsEnergy, Refit
+from bet_lightning.budget import ResolvedBudget
 from bet_lightning.methods.bet.families.base import Family, Rows
 from bet_lightning.methods.bet.families.bounded_sampler import BoundedSampler, Realization
+from bet_lightning.methods.bet.families.formats import CappedSampler, samplers_within
 from bet_lightning.methods.bet.families.grouped_sampler import GroupedSampler
 from bet_lightning.methods.bet.families.spectral_sampler import SpectralSampler
 from bet_lightning.methods.bet.families.spectrum import Spectrum
@@ -29,23 +31,27 @@ class SpectralFamily(Family):
         return cast(KnowsEnergy, network).gains(cap, min_size, refit)
 
     def search_space(
-        self, rows: Rows, gains: Tensor | None, caps: Sequence[int], min_size: int, trains_fresh: bool
+        self,
+        rows: Rows,
+        gains: Tensor | None,
+        budgets: Sequence[ResolvedBudget],
+        min_size: int,
+        trains_fresh: bool,
     ) -> tuple[list[Sampler], SetPredictor]:
         """Return samplers of one spectrum and a predictor of its groups: see :meth:`Family.search_space`."""
         if gains is None:
             raise ValueError(f"{type(self).__name__} needs gains of a trained table")
         frequency = torch.cat([rows.user_frequency, rows.item_frequency])
         spectrum = Spectrum(gains, frequency, len(rows.user_frequency))
-        first = self._sampler(spectrum, caps[0], min_size)
+        first = self._sampler(spectrum, budgets[0].typical_cap(budgets[0].plain), min_size)
         users, items = first.tails
         turns = self._turns(first, rows, trains_fresh)
-        samplers = [sampler.with_cap(cap) for sampler in turns for cap in caps]
-        return samplers, GroupPredictor(users.features, items.features, rows.width)
+        return samplers_within(turns, budgets), GroupPredictor(users.features, items.features, rows.width)
 
     def _sampler(self, spectrum: Spectrum, cap: int, min_size: int) -> SpectralSampler:
         return SpectralSampler(spectrum, cap, min_size)
 
-    def _turns(self, sampler: SpectralSampler, rows: Rows, trains_fresh: bool) -> list[Sampler]:
+    def _turns(self, sampler: SpectralSampler, rows: Rows, trains_fresh: bool) -> list[CappedSampler]:
         return _with_even_turns([sampler], sampler) if trains_fresh else [sampler]
 
 
@@ -59,7 +65,7 @@ class EvenFamily(SpectralFamily):
     def _sampler(self, spectrum: Spectrum, cap: int, min_size: int) -> SpectralSampler:
         return SpectralSampler(spectrum, cap, min_size, even=True)
 
-    def _turns(self, sampler: SpectralSampler, rows: Rows, trains_fresh: bool) -> list[Sampler]:
+    def _turns(self, sampler: SpectralSampler, rows: Rows, trains_fresh: bool) -> list[CappedSampler]:
         return [sampler]
 
 
@@ -73,12 +79,12 @@ class MixedFamily(SpectralFamily):
     def __init__(self, realization: Realization = "quantile") -> None:
         self.realization: Realization = realization
 
-    def _turns(self, sampler: SpectralSampler, rows: Rows, trains_fresh: bool) -> list[Sampler]:
+    def _turns(self, sampler: SpectralSampler, rows: Rows, trains_fresh: bool) -> list[CappedSampler]:
         counts = len(rows.user_frequency), len(rows.item_frequency)
         bounded = BoundedSampler(*counts, sampler.cap, rows.width, sampler.min_size, self.realization)
-        both: list[Sampler] = [sampler, GroupedSampler(bounded, rows.orders, sampler.tails)]
+        both: list[CappedSampler] = [sampler, GroupedSampler(bounded, rows.orders, sampler.tails)]
         return _with_even_turns(both, sampler) if trains_fresh else both
 
 
-def _with_even_turns(turns: Sequence[Sampler], sampler: SpectralSampler) -> list[Sampler]:
+def _with_even_turns(turns: Sequence[CappedSampler], sampler: SpectralSampler) -> list[CappedSampler]:
     return [*turns] * (_EVEN_EVERY - 1) + [sampler.evenly()]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bet_lightning.allocation import check_cap
-from bet_lightning.methods.bet.action import Action, Draw
+from bet_lightning.methods.bet.action import Action, Draw, Sets, precision_of
 from bet_lightning.methods.bet.families.spectrum import MAX_EVENNESS, Spectrum, column_penalty
 from bet_lightning.methods.bet.families.tails import SpectrumTails
 
@@ -159,7 +159,7 @@ class SpectralSampler:
         )
         return users, items
 
-    def sets_of(self, actions: Sequence[Action]) -> tuple[Tensor, Tensor]:
+    def sets_of(self, actions: Sequence[Action]) -> Sets:
         """Return the sets of actions of any budget: counted like candidates where they are of this spectrum."""
         found: list[tuple[Tensor, Tensor] | None] = [self._count_rows(action) for action in actions]
         drawn = [index for index, sets in enumerate(found) if sets is None]
@@ -171,7 +171,7 @@ class SpectralSampler:
             for index, *sets in zip(drawn, *both, strict=True):
                 found[index] = (sets[0], sets[1])
         users, items = (torch.stack(side) for side in zip(*(sets for sets in found if sets), strict=True))
-        return users, items
+        return Sets(users, items, precision_of(actions))
 
     def _count_rows(self, action: Action) -> tuple[Tensor, Tensor] | None:
         """The exact sets of an action that is not of this spectrum."""
@@ -208,10 +208,15 @@ class SpectralBatch(NamedTuple):
     evenness: Tensor
 
     @property
-    def sets(self) -> tuple[Tensor, Tensor]:
+    def sets(self) -> Sets:
         """The users' and the items' sets: (num_actions, max_size, groups) rows of each size."""
         caps = torch.full((len(self.exponent),), self.sampler.cap)
-        return self.sampler.sets(caps, self.user_share, self.exponent, self.evenness)
+        users, items = self.sampler.sets(caps, self.user_share, self.exponent, self.evenness)
+        return Sets(users, items, torch.ones(len(caps)))
+
+    def with_cap(self, cap: int) -> SpectralBatch:
+        """Return the same draws for another number of parameters."""
+        return self._replace(sampler=self.sampler.with_cap(cap))
 
     def at(self, index: int) -> Action:
         """Return one of the actions."""

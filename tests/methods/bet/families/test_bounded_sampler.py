@@ -3,8 +3,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bet_lightning.budget import Budget, TableShape
+from bet_lightning.budget import Budget
 from bet_lightning.methods.bet.families import BoundedSampler, Realization
+from bet_lightning.table_format import TableShape
 
 
 def generator(seed: int = 0) -> torch.Generator:
