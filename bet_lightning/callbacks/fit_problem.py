@@ -5,12 +5,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from bet_lightning.budget import ResolvedBudget
 from bet_lightning.callbacks import devices
 from bet_lightning.data import DataSplit, RankingBatch
 from bet_lightning.methods.base import Journal, Problem
 from bet_lightning.methods.tasks import Outcome, Task
 from bet_lightning.modules import RecommenderModule
+from bet_lightning.resolved_budget import ResolvedBudget
 
 
 class FitProblem(Problem):

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from bet_lightning.backbones import Backbone
-from bet_lightning.budget import ResolvedBudget
 from bet_lightning.data import DataSplit
 from bet_lightning.methods.base import Journal
 from bet_lightning.methods.bet.profile import PopularityProfile
 from bet_lightning.methods.bet.records import ProbeRecord
 from bet_lightning.methods.rules import write_sizes
 from bet_lightning.methods.tasks import FULL, Outcome, Phase, Task
+from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.runs.folder import (
     checkpoint_name,
     link_best,

@@ -12,7 +12,7 @@ from bet_lightning.checkpoints import BACKBONE, KIND, UNREADABLE
 from bet_lightning.deploy.packing import read_weights
 from bet_lightning.replacing import replacing
 from bet_lightning.serving import PackedTable
-from bet_lightning.serving.packed_table import HEADER
+from bet_lightning.serving.header import HEADER
 
 
 class FileCheckpointIO(TorchCheckpointIO):

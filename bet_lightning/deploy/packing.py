@@ -18,8 +18,9 @@ from bet_lightning.data import DataSplit
 from bet_lightning.dtypes import LEVELS, Dtype
 from bet_lightning.serving.digits import pack_digits
 from bet_lightning.serving.graph import pack_pairs
+from bet_lightning.serving.header import HEADER, finite, header_text
 from bet_lightning.serving.ids import pack_ids, smallest_dtype
-from bet_lightning.serving.packed_table import HEADER, TENSORS, VERSION, PackedTable, finite, header_text
+from bet_lightning.serving.packed_table import TENSORS, VERSION, PackedTable
 from bet_lightning.serving.rows import row_order
 from bet_lightning.table_format import TableFormat, coarsest_grid
 from bet_lightning.tables.masked import MaskedEmbedding, size_dtype

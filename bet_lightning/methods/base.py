@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone
-from bet_lightning.budget import ResolvedBudget
 from bet_lightning.methods.tasks import FULL, Epochs, Outcome, Phase, Round, Task
 from bet_lightning.recommender import Recommender
+from bet_lightning.resolved_budget import ResolvedBudget
 
 if TYPE_CHECKING:
     from bet_lightning.data import RankingBatch

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from bet_lightning.allocation import Allocation
 from bet_lightning.backbones import Backbone, TurnsBasis
-from bet_lightning.budget import ResolvedBudget
 from bet_lightning.checkpoints import UNREADABLE, read_run
 from bet_lightning.methods.base import Method, Problem
 from bet_lightning.methods.bet.settings import PretrainSettings
 from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task, Weights
+from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.schedule import LRSchedule
 from bet_lightning.table_format import TableShape
 from bet_lightning.tables import EmbeddingTable

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bet_lightning.budget import ResolvedBudget
 from bet_lightning.methods.base import Problem
 from bet_lightning.methods.bet.settings import PretrainSettings
 from bet_lightning.methods.compression import Compressed, Compression, full_tables, with_tables
 from bet_lightning.methods.tasks import Epochs, Outcome, Round, Weights, generator_of
+from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.schedule import LRSchedule
 from bet_lightning.table_format import TableShape
 from bet_lightning.tables.codebooks import CodebookTable, codebook_bytes

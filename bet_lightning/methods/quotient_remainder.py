@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from bet_lightning.budget import ResolvedBudget
 from bet_lightning.methods.base import Method, Problem, train_each_budget
 from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
+from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.table_format import TableShape
 from bet_lightning.tables.quotient_remainder import QuotientRemainderTable
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from bet_lightning.allocation import Allocation, allocate, on_grid, split_cap, top_up
-from bet_lightning.budget import ResolvedBudget
 from bet_lightning.methods.base import Method, Problem, train_each_budget
 from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
+from bet_lightning.resolved_budget import ResolvedBudget
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from bet_lightning.allocation import Allocation
 from bet_lightning.backbones import Backbone, Refit
-from bet_lightning.budget import ResolvedBudget
 from bet_lightning.dtypes import Dtype
 from bet_lightning.ranking import quality
+from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.schedule import LRSchedule
 from bet_lightning.tables import EmbeddingTable
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from bet_lightning.budget import ResolvedBudget
 from bet_lightning.dtypes import Dtype
 from bet_lightning.methods.tasks import FULL, Outcome
 from bet_lightning.ranking import quality
+from bet_lightning.resolved_budget import ResolvedBudget
 
 Metrics = Mapping[str, float]
 

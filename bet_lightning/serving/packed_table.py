@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +15,7 @@ import numpy.typing as npt
 from bet_lightning.dtypes import LEVELS, Dtype
 from bet_lightning.serving.digits import check_digits, unpack_digits
 from bet_lightning.serving.graph import Neighbours, has_pairs, unpack_pairs
+from bet_lightning.serving.header import HEADER, read_header, sound
 from bet_lightning.serving.ids import RawIds, unpack_ids
 from bet_lightning.serving.level_rows import LevelRows
 from bet_lightning.serving.rows import PackedRows, row_order, to_float
@@ -25,10 +23,9 @@ from bet_lightning.serving.tensor_file import Stored, map_tensors
 
 VERSION = 2
 OLD_VERSION = 1  # had tables of floats, and of int8 with float16 scales
-HEADER, TENSORS = "header.json", "table.safetensors"
+TENSORS = "table.safetensors"
 STORED_AS: dict[Dtype, str] = {"fp32": "F32", "fp16": "F16", "bf16": "BF16", "int8": "I8"}
 _VALUES_AT_ONCE = 1 << 20
-_MAX_HEADER = 1 << 20
 _MAX_SIZE, _MAX_COUNT = (1 << 15) - 1, (1 << 31) - 1
 _NO_SIZES = Stored("U8", np.empty(0, np.uint8))
 
@@ -57,7 +54,7 @@ class PackedTable:
         """
         folder = Path(path)
         with sound(folder):
-            header = _read_header(folder / HEADER)
+            header = read_header(folder / HEADER)
             if header["version"] not in (OLD_VERSION, VERSION):
                 raise ValueError(f"version {header['version']!r}, this is a reader of versions up to {VERSION}")
             described = header["tensors"]
@@ -280,57 +277,3 @@ class PackedTable:
                 kind = self.dtype if array is values.array else "fp16"
                 if not np.isfinite(to_float(array[start : start + _VALUES_AT_ONCE], kind)).all():
                     raise ValueError(f"values.{table} are not all finite")
-
-
-@contextmanager
-def sound(path: Path) -> Iterator[None]:
-    """Turn any error that the content of a table causes into one line that names the table.
-
-    Args:
-        path: Folder of the table.
-
-    Raises:
-        ValueError: If the block raises any of these errors.
-    """
-    try:
-        yield
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-        MemoryError,
-    ) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        reason = f"there is no {reason}" if isinstance(error, KeyError) else reason
-        raise ValueError(f"{path}: not a sound packed table ({reason})") from None
-
-
-def header_text(header: Mapping[str, Any]) -> str:
-    """Return the text of a header as it is written to a file, with a checksum of its own."""
-    signed = dict(header) | {"sha256": hashlib.sha256(_canonical(header).encode()).hexdigest()}
-    return _canonical(signed)
-
-
-def _canonical(header: Mapping[str, Any]) -> str:
-    return json.dumps(header, indent=1, sort_keys=True, allow_nan=False) + "\n"
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > _MAX_HEADER:
-        raise ValueError(f"{HEADER} is too long")
-    text = path.read_text("utf-8")
-    header = json.loads(text)
-    if not isinstance(header, dict) or header_text({k: v for k, v in header.items() if k != "sha256"}) != text:
-        raise ValueError(f"{HEADER} was altered")
-    return header
-
-
-def finite(value: Any) -> Any:
-    """Replace NaN and infinite numbers in plain values by None, because JSON has no form for them."""
-    if isinstance(value, Mapping):
-        return {key: finite(each) for key, each in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bet_lightning.serving.graph import Graph
+from bet_lightning.serving.header import sound
 from bet_lightning.serving.ids import UNKNOWN
-from bet_lightning.serving.packed_table import PackedTable, sound
+from bet_lightning.serving.packed_table import PackedTable
 from bet_lightning.serving.propagation import Propagation
 from bet_lightning.serving.rows import FloatArray
 from bet_lightning.serving.scorers import ItemScale, MFScorer, NeuMFScorer, Scorer

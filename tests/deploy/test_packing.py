@@ -11,7 +11,8 @@ from bet_lightning.dtypes import LEVELS, Dtype
 from bet_lightning.precision import step_of
 from bet_lightning.serving import PackedTable
 from bet_lightning.serving.digits import unpack_digits
-from bet_lightning.serving.packed_table import HEADER, TENSORS
+from bet_lightning.serving.header import HEADER
+from bet_lightning.serving.packed_table import TENSORS
 from bet_lightning.table_format import TableFormat
 from tests.serving.conftest import BACKBONES, Packed, make_data, make_network, pack  # noqa: F401  (a fixture)
 

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from bet_lightning.backbones import MF, Backbone, Edges
-from bet_lightning.budget import Budget, ResolvedBudget, resolve_budgets
+from bet_lightning.budget import Budget, resolve_budgets
 from bet_lightning.data import InteractionDataModule
 from bet_lightning.methods import Epochs, Outcome, Problem, Task, run_method
 from bet_lightning.methods.bet.settings import PretrainSettings
 from bet_lightning.methods.compression import Compression
 from bet_lightning.objectives import BPR
 from bet_lightning.recommender import Recommender
+from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.schedule import LRSchedule
 from bet_lightning.table_format import TableShape
 from bet_lightning.training import train_task

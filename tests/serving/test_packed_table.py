@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bet_lightning.serving import PackedRecommender, PackedTable
-from bet_lightning.serving.packed_table import HEADER, TENSORS, header_text
+from bet_lightning.serving.header import HEADER, header_text
+from bet_lightning.serving.packed_table import TENSORS
 from tests.serving.conftest import BACKBONES, Packed
 
 Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]

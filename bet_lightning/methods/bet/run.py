@@ -11,7 +11,6 @@ from torch import Tensor
 
 from bet_lightning.allocation import Allocation
 from bet_lightning.backbones import Backbone, Refit, TurnsBasis
-from bet_lightning.budget import ResolvedBudget
 from bet_lightning.checkpoints import UNREADABLE, EarlierRun, read_run
 from bet_lightning.methods.base import Problem
 from bet_lightning.methods.bet.action import Action, RuleDraw
@@ -21,6 +20,7 @@ from bet_lightning.methods.bet.records import ProbeRecord, TunedRecord
 from bet_lightning.methods.bet.search import BudgetedSearch, Proposal
 from bet_lightning.methods.bet.settings import Start
 from bet_lightning.methods.tasks import Epochs, Outcome, Phase, Round, Task
+from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.schedule import LRSchedule
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone, Refit
-from bet_lightning.budget import ResolvedBudget
 from bet_lightning.methods.bet.profile import PopularityProfile, popularity_order
 from bet_lightning.methods.bet.search import Sampler
 from bet_lightning.methods.bet.set_predictor import SetPredictor
+from bet_lightning.resolved_budget import ResolvedBudget
 
 
 class Rows(NamedTuple):

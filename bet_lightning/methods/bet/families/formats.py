@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from bet_lightning.allocation import on_grid, top_up
-from bet_lightning.budget import ResolvedBudget
 from bet_lightning.methods.bet.action import Action, Sets
 from bet_lightning.methods.bet.search import Candidates, Sampler
+from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.table_format import TableFormat
 
 _NEAR = 0.5  # share of the candidates that are held as the best actions so far are

@@ -8,13 +8,13 @@ from typing import ClassVar
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone, Refit
-from bet_lightning.budget import ResolvedBudget
 from bet_lightning.methods.bet.families.base import Family, Rows
 from bet_lightning.methods.bet.families.bounded_sampler import BoundedSampler, Realization
 from bet_lightning.methods.bet.families.formats import samplers_within
 from bet_lightning.methods.bet.fitness_predictor import FitnessPredictor
 from bet_lightning.methods.bet.search import Sampler
 from bet_lightning.methods.bet.set_predictor import SetPredictor
+from bet_lightning.resolved_budget import ResolvedBudget
 
 
 class PopularityFamily(Family):

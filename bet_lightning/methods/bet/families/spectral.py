@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone, KnowsEnergy, Refit
-from bet_lightning.budget import ResolvedBudget
 from bet_lightning.methods.bet.families.base import Family, Rows
 from bet_lightning.methods.bet.families.bounded_sampler import BoundedSampler, Realization
 from bet_lightning.methods.bet.families.formats import CappedSampler, samplers_within
@@ -19,6 +18,7 @@ from bet_lightning.methods.bet.families.spectrum import Spectrum
 from bet_lightning.methods.bet.group_predictor import GroupPredictor
 from bet_lightning.methods.bet.search import Sampler
 from bet_lightning.methods.bet.set_predictor import SetPredictor
+from bet_lightning.resolved_budget import ResolvedBudget
 
 _EVEN_EVERY = 4  # turns of a search for fresh weights: whole numbers are rarely drawn otherwise and often best there
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bet_lightning.allocation import Allocation
-from bet_lightning.budget import Budget, ResolvedBudget
+from bet_lightning.budget import Budget
 from bet_lightning.methods.bet.action import Action, RuleDraw
 from bet_lightning.methods.bet.families import (
     EvenFamily,
@@ -19,6 +19,7 @@ from bet_lightning.methods.bet.families import (
 from bet_lightning.methods.bet.families.formats import FormatSampler
 from bet_lightning.methods.bet.search import Sampler
 from bet_lightning.methods.bet.set_predictor import SetPredictor
+from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.table_format import TableShape
 
 USERS, ITEMS, WIDTH = 120, 150, 16
