@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bet_lightning.dtypes import LARGEST_OCTAVE, NUM_STEPS, STEPS_PER_OCTAVE
 
-_TRIED = 48  # steps of a row, three octaves
+_TRIED = 40  # steps of a row, three octaves
 _ROWS = 4096  # fitted at once: temporaries stay in cache
 
 
@@ -72,7 +72,7 @@ def fit_steps(values: Tensor, kept: Tensor, levels: int) -> Tensor:
 def _fit_some(values: Tensor, kept: Tensor, levels: int) -> Tensor:
     largest = values.abs().amax(1, keepdim=True)
     # from somewhat above a step that clips nothing: levels may happen to lie better
-    first = (nearest_step(largest * 2 / (levels - 1)).int() - 8).clamp(min=0)
+    first = (nearest_step(largest * 2 / (levels - 1)).int() - 6).clamp(min=0)
     best, best_error = first, torch.full_like(largest, torch.inf)
     for more in range(_TRIED):
         codes = (first + more).clamp(max=NUM_STEPS - 1)

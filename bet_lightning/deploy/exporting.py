@@ -68,7 +68,8 @@ def pack_checkpoint(
     dtype = dtype or (held if held != "fp32" or budget is None else budget.dtype or held)
     form, used = TableFormat(dtype), network.num_used
     cap = budget.params if budget and budget.unit == "params" else used
-    counted = budget is not None and (budget.unit == "params" or budget.dtype in (None, dtype))
+    # what a user asks for otherwise may be larger
+    counted = budget is not None and (budget.dtype or held) == dtype
     taken = form.num_bytes(network.shape, network.sizes.cpu())
     most = budget.bytes if budget and counted else taken
     if taken > most:

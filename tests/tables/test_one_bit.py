@@ -23,8 +23,8 @@ def test_reads_as_signs_times_the_mean_size(by_row: bool) -> None:
     kept = values[:, :COLUMNS].double().numpy()
     if by_row:
         scales = np.abs(kept).mean(1)
-        codes = np.round((6 - np.log2(scales)) * 16)  # what a byte says
-        scales = 2 ** (6 - codes / 16)
+        codes = np.round((6 - np.log2(scales)) * 12)  # what a byte says
+        scales = 2 ** (6 - codes / 12)
     else:
         scales = np.repeat([np.abs(kept[:USERS]).mean(), np.abs(kept[USERS:]).mean()], [USERS, ITEMS])
     found = table().detach().numpy()

@@ -94,7 +94,7 @@ def test_steps_stay_until_they_are_fitted_again(dtype: Dtype) -> None:
     assert table.steps.equal(steps)
     table.fit_steps()
     filled = SIZES > 0
-    assert table.steps[filled].equal(steps[filled] + 32)  # two octaves of sixteen steps
+    assert table.steps[filled].equal(steps[filled] + 24)  # two octaves of twelve steps
 
 
 @pytest.mark.parametrize("dtype", LEVELS)

@@ -345,11 +345,11 @@ def test_what_an_earlier_search_found_for_a_budget_stays_a_candidate(tmp_path: A
     first = make_problem()
     before = play(make_method("warm"), first)
     path = save_run(first, tmp_path / "last.ckpt")
-    method = make_method("warm", pretrain=PretrainSettings(checkpoint=path), tune=TuneSettings(num_actions=4))
+    method = make_method("warm", pretrain=PretrainSettings(checkpoint=path), tune=TuneSettings(num_actions=6))
     problem = make_problem()
     rounds = play(method, problem, judge=judge)  # whatever is probed now is worse
     tuned = [task for each in rounds for task in each.tasks if task.phase == "tune"]
-    assert len(tuned) == 4
+    assert len(tuned) == 6
     earlier = [record for record in first.journal.records if not isinstance(record.draw, RuleDraw)]
     known = [record for record in problem.journal.records if record.iteration < 5]
     assert [record.iteration for record in known] == [record.iteration for record in earlier]

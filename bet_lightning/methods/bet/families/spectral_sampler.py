@@ -18,7 +18,7 @@ from bet_lightning.methods.bet.families.tails import SpectrumTails
 
 _NEAR = 0.5  # share of the candidates that are drawn around the best actions so far
 _STEPS = (0.02, 0.2)  # standard deviations of their differences from it, relative to the range
-_EXPONENTS, _EVENNESS = (-1.0, 1.5), (0.0, MAX_EVENNESS)  # what they are drawn from
+_EXPONENTS, _EVENNESS = (-1.0, 2.5), (0.0, MAX_EVENNESS)  # what they are drawn from
 _SKEW = 6  # power of a uniform number that an evenness is: a few hundredths change as much as all of the rest
 _NO_EXPONENTS, _EVENLY = (0.0, 0.0), (MAX_EVENNESS, MAX_EVENNESS)
 
