@@ -78,7 +78,7 @@ def row_by_row(user_frequency: Tensor, item_frequency: Tensor, predictor: Fitnes
     sums = torch.stack([torch.stack(side).sum(0) for side in sets])
     sizes_column = (torch.arange(1, MAX_SIZE + 1) / MAX_SIZE)[:, None]
     vectors: Tensor = predictor.mu(torch.cat([sums / longest, sizes_column], 1))
-    result: Tensor = predictor.pi(torch.cat([vectors.mean(0), torch.tensor([keep_ratio])]))
+    result: Tensor = predictor.pi(torch.cat([vectors.mean(0), torch.tensor([keep_ratio, 1.0])]))
     return result
 
 
