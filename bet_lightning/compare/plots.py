@@ -13,11 +13,10 @@ from bet_lightning.methods.tasks import FULL
 from bet_lightning.replacing import replacing
 
 _METRIC = "ndcg@20"
-# Okabe and Ito's colours, which people of any colour vision tell apart, with a marker each
-_STYLES = (
-    *(("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P")),
-    *(("#000000", "X"), ("#999999", "*")),
-)
+# Okabe and Ito's colours, which people of any colour vision tell apart, with a marker each, then again with others
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+_STYLES = tuple(zip(_COLORS * 2, "os^DvPX*<>hpd8|x", strict=True))
+Style = tuple[str, str]
 Curve = dict[float, float]  # metric by share of the full table's parameters, or by bytes
 
 
@@ -42,8 +41,11 @@ def plot_tradeoff(rows: Sequence[Row], path: Path) -> bool:
         return False
     figure = Figure(figsize=(5.2 * len(panels) + 1.6, 3.6), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    methods = dict.fromkeys(method for found in drawn.values() for method in found)
+    styles = dict(zip(methods, _STYLES * len(methods), strict=False))  # of a method the same in every panel
     for axis, (name, found) in zip(axes, drawn.items(), strict=True):
-        _draw(axis, name, found, full_quality(panels[name]), "bytes" if in_bytes(panels[name]) else "params")
+        unit = "bytes" if in_bytes(panels[name]) else "params"
+        _draw(axis, name, found, styles, full_quality(panels[name]), unit)
     with replacing(path) as partial:
         figure.savefig(partial, dpi=120, format="png")
     return True
@@ -80,10 +82,13 @@ def full_quality(rows: Sequence[Row]) -> float | None:
     return max((float(row[_METRIC]) for row in rows if row["result"] == FULL and row.get(_METRIC)), default=None)
 
 
-def _draw(axis: Axes, name: str, found: Mapping[str, Curve], full: float | None, unit: str) -> None:
+def _draw(
+    axis: Axes, name: str, found: Mapping[str, Curve], styles: Mapping[str, Style], full: float | None, unit: str
+) -> None:
     factor = 1e-6 if unit == "bytes" else 100
-    for (method, curve), (color, marker) in zip(found.items(), _STYLES * len(found), strict=False):
+    for method, curve in found.items():
         spent = sorted(curve)
+        color, marker = styles[method]
         axis.plot(
             [factor * each for each in spent],
             [curve[each] for each in spent],
