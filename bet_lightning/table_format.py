@@ -194,7 +194,7 @@ def formats_within(shape: TableShape, num_bytes: int, min_size: int) -> tuple[Ta
 
 
 def coarsest_grid(sizes: Tensor, width: int) -> int:
-    """Return the coarsest grid that sizes lie on, but for one row.
+    """Return the coarsest grid that all sizes lie on, except at most one.
 
     Args:
         sizes: ``(num_rows,)`` integers.

@@ -18,7 +18,7 @@ def round_together(pursuit: TablePursuit, table: Tensor, kept: Tensor, steps: Te
 
     With the gradient G of the pursuit's objective and its curvature c, the best value of a parameter while others stay
     is :math:`e + G / c`. In each sweep some of the parameters, chosen by chance and ever fewer, take the level that is
-    nearest to theirs; the gradient is then computed anew, with two propagations. On Gowalla two bits then rank like
+    nearest to theirs; the gradient is then computed again, with two propagations. On Gowalla two bits then rank like
     98.7 % of the full table, rounded to the nearest they do like 96.7 %.
 
     Args:

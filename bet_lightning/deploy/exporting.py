@@ -66,11 +66,10 @@ def pack_checkpoint(
     budget = next((each for each in record.budgets if result and each.name == result.budget), None) if record else None
     held = network.dtype
     dtype = dtype or (held if held != "fp32" or budget is None else budget.dtype or held)
-    form, used = TableFormat(dtype), network.num_used
-    cap = budget.params if budget and budget.unit == "params" else used
+    cap = budget.params if budget and budget.unit == "params" else network.num_used
     # what a user asks for otherwise may be larger
     counted = budget is not None and (budget.dtype or held) == dtype
-    taken = form.num_bytes(network.shape, network.sizes.cpu())
+    taken = TableFormat(dtype).num_bytes(network.shape, network.sizes.cpu())
     most = budget.bytes if budget and counted else taken
     if taken > most:
         raise ValueError(f"--ckpt_path {checkpoint}: {taken} bytes as {dtype}, over its budget of {most}")

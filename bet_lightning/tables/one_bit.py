@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bet_lightning.precision import nearest_step, step_of
+from bet_lightning.table_format import WORD_BYTES, digit_bytes, digits_a_word
 from bet_lightning.tables.base import Description, EmbeddingTable, Fill
 
-_WORD_BYTES = 4  # signs are packed into words of 32 bits
 _SCALE_BYTES = 4  # of a side's scale; a row's is a byte
 
 
@@ -109,13 +109,13 @@ class OneBitTable(EmbeddingTable):
 
 def one_bit_bytes(num_rows: int, columns: int, by_row: bool) -> int:
     """Return the bytes of signs in words, and of scales: a byte a row, or four a side."""
-    return _WORD_BYTES * -(-num_rows * columns // (8 * _WORD_BYTES)) + _scale_bytes(num_rows, by_row)
+    return digit_bytes(num_rows * columns, 2) + _scale_bytes(num_rows, by_row)
 
 
 def most_columns(num_bytes: int, num_rows: int, by_row: bool) -> int:
     """Return the most columns whose :func:`one_bit_bytes` are within so many bytes, 0 if none."""
-    words = (num_bytes - _scale_bytes(num_rows, by_row)) // _WORD_BYTES
-    return max(0, 8 * _WORD_BYTES * words // num_rows)
+    words = (num_bytes - _scale_bytes(num_rows, by_row)) // WORD_BYTES
+    return max(0, digits_a_word(2) * words // num_rows)
 
 
 def _scale_bytes(num_rows: int, by_row: bool) -> int:

@@ -2,7 +2,7 @@
 
 Every contestant recommends to all users of the table, 1,024 a call, in a process of its own, in turns; what it needed
 is its process's largest resident memory. The dense scorer has the table with all d_max columns in float32, which for
-LightGCN it propagates once with the packed one's graph; masking and top-k are the same for all, but for
+LightGCN it propagates once with the packed one's graph; masking and top-k are the same for all except
 ``argpartition``, which is the dense one with numpy's own.
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -35,9 +35,6 @@ class CappedCandidates(Candidates, Protocol):
 
     def with_cap(self, cap: int) -> Candidates:
         """Return the same draws for another number."""
-
-
-T = TypeVar("T", bound=CappedSampler)
 
 
 def samplers_within(turns: Sequence[CappedSampler], budgets: Sequence[ResolvedBudget]) -> list[Sampler]:
@@ -135,7 +132,7 @@ class FormatBatch:
         member, place = self.places[index]
         form, batch = self.drawn[member]
         action = batch.at(place)
-        orders = _row_order(self.budget.shape.num_users), _row_order(self.budget.shape.num_items)
+        orders = torch.arange(self.budget.shape.num_users), torch.arange(self.budget.shape.num_items)
 
         def sizes_for(cap: int) -> Tensor:
             """Sizes by row, or by popularity where that is all they follow."""
@@ -148,10 +145,6 @@ class FormatBatch:
         return replace(
             made, form=form, budget_bytes=self.budget.bytes, row_sizes=None if by_popularity else made.row_sizes
         )
-
-
-def _row_order(count: int) -> Tensor:
-    return torch.arange(count)
 
 
 def spend(sizes_for: Callable[[int], Tensor], budget: ResolvedBudget, form: TableFormat) -> Tensor:
@@ -175,8 +168,6 @@ def spend(sizes_for: Callable[[int], Tensor], budget: ResolvedBudget, form: Tabl
 
     low, sizes = 0, torch.zeros(budget.shape.num_rows, dtype=torch.int64)
     high, following = budget.cap(form, 1 if budget.min_size == 0 else None), budget.typical_cap(form)
-    if budget.min_size:
-        high = following
     for _ in range(_ATTEMPTS):
         if high - low <= max(form.grid, _ACCURACY * low):
             break
