@@ -121,6 +121,8 @@ def allocate(weights: npt.ArrayLike, cap: int, *, min_size: int = 1, max_size: i
 def on_grid(sizes: Tensor, grid: int, cap: int, *, min_size: int, max_size: int) -> Tensor:
     """Move sizes to multiples of a grid, the sum staying below a cap by less than the grid where sizes spent it.
 
+    Sizes that sum to more than the cap are scaled down to it.
+
     Args:
         sizes: ``(num_rows,)`` integers in ``min_size..max_size``.
         grid: What sizes are to be multiples of; divides ``max_size``.
@@ -134,10 +136,11 @@ def on_grid(sizes: Tensor, grid: int, cap: int, *, min_size: int, max_size: int)
     Raises:
         ValueError: If the cap is too small for a multiple a row.
     """
-    if grid == 1:
+    total = int(sizes.sum())
+    if grid == 1 and total <= cap:
         return sizes.long()
     units = (cap // grid) if cap < max_size * len(sizes) else len(sizes) * (max_size // grid)
-    shares = sizes.numpy() / grid
+    shares = sizes.numpy() * (min(1.0, cap / max(1, total)) / grid)
     low, high = min(min_size, 1), max_size // grid
     if units < low * len(sizes):
         raise ValueError(f"{cap} parameters are too few for {len(sizes)} rows of at least {grid}")

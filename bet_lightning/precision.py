@@ -1,4 +1,4 @@
-"""How finely the values of a table are held: evenly spaced levels around zero, a step a row."""
+"""How finely the values of a table are held: levels around zero, their distance a step a row times a scale a column."""
 
 from __future__ import annotations
 
@@ -49,6 +49,25 @@ def value_of(numbers: Tensor, steps: Tensor, levels: int) -> Tensor:
 def round_values(values: Tensor, steps: Tensor, levels: int) -> Tensor:
     """Return the nearest values that can be held; arguments as for :func:`level_of`."""
     return value_of(level_of(values, steps, levels), steps, levels)
+
+
+def column_scales(values: Tensor, kept: Tensor) -> Tensor:
+    r"""Return the scales of columns: the square root of the root mean square of their values, the largest being 1.
+
+    With equal steps the small columns of a turned table round to nothing, and with steps in proportion to a column its
+    large ones are as coarse as those that hardly count. On LastFM, MF's full table in seven levels has ndcg@20 .1636
+    with equal steps, .1653 with proportional ones and .1716 in between (validation; at full precision .1821).
+
+    Args:
+        values: ``(n, width)`` float32.
+        kept: ``(n, width)`` bool.
+
+    Returns:
+        ``(width,)`` uint8 codes, see :func:`step_of`.
+    """
+    squares = (values.square() * kept).sum(0) / kept.sum(0).clamp(min=1)
+    scales = squares.pow(0.25)
+    return nearest_step(scales / scales.max().clamp(min=torch.finfo(torch.float32).tiny))
 
 
 def fit_steps(values: Tensor, kept: Tensor, levels: int) -> Tensor:

@@ -61,14 +61,39 @@ def size_bytes(max_size: int, min_size: int = 1) -> int:
     return 1 if max_size - min_size < 256 else 2
 
 
+def low_bits(num_rows: int, num_filled: int) -> int | None:
+    """Return how many low bits of a row's number Elias and Fano's code writes, None where a bit a row takes less.
+
+    Args:
+        num_rows: Rows of a table.
+        num_filled: Those of them that have values.
+    """
+    bits = [num_filled * (1 + low) + (num_rows - 1 >> low) + 1 for low in range(max(1, num_rows.bit_length()))]
+    return None if num_rows <= min(bits) else bits.index(min(bits))
+
+
+def filled_bytes(num_rows: int, num_filled: int) -> int:
+    """Return the bytes that say which rows have values; none where all have.
+
+    Args:
+        num_rows: Rows of a table.
+        num_filled: Those of them that have values.
+    """
+    if num_filled == num_rows:
+        return 0
+    low = low_bits(num_rows, num_filled)
+    bits = num_rows if low is None else num_filled * (1 + low) + (num_rows - 1 >> low) + 1
+    return -(-bits // 8)
+
+
 @dataclass(frozen=True)
 class TableFormat:
     """What values are held as, and which sizes rows may have.
 
     A table of floats has its values and, unless all rows are of one size, a size a row. A table of levels has the
-    levels' numbers, packed into words, a byte for the step of every row that has values, and sizes as numbers of
-    multiples of a grid: fine sizes would take a good part of a small budget. One row may be of any size, so that what
-    is left over can be spent.
+    levels' numbers, packed into words, a byte for the scale of every column, which rows have values, and of each of
+    these a byte for its step and its size as the number of a multiple of a grid: fine sizes would take a good part of
+    a small budget. One row may be of any size, so that what is left over can be spent.
 
     Attributes:
         dtype: What a value is held as.
@@ -90,8 +115,8 @@ class TableFormat:
         return math.log2(bits) / 5
 
     def num_sizes(self, width: int) -> int:
-        """Return how many sizes a row of a table of levels may have, from 0 to its width."""
-        return width // self.grid + 1 + (self.grid > 1)
+        """Return how many sizes a row that has values may have in a table of levels."""
+        return max(2, width // self.grid + (self.grid > 1))
 
     def num_bytes(self, shape: TableShape, sizes: Tensor) -> int:
         """Return the bytes of a table, as it is written.
@@ -118,8 +143,12 @@ class TableFormat:
         """
         if self.is_float:
             return 0 if uniform else size_bytes(shape.width, min_size) * shape.num_rows
-        sizes = 0 if uniform else digit_bytes(shape.num_rows, self.num_sizes(shape.width))
-        return sizes + num_filled * shape.num_tables
+        rows = 0 if uniform else self.coded_size_bytes(shape, num_filled)
+        return shape.width + rows + num_filled * shape.num_tables
+
+    def coded_size_bytes(self, shape: TableShape, num_filled: int) -> int:
+        """Return the bytes that say in a table of levels which rows have values, and of what sizes they are."""
+        return filled_bytes(shape.num_rows, num_filled) + digit_bytes(num_filled, self.num_sizes(shape.width))
 
     def cap(self, shape: TableShape, num_bytes: int, num_filled: int | None = None, min_size: int = 1) -> int:
         """Return the most parameters of a table that so many bytes hold, 0 if not even its rows.
@@ -144,12 +173,15 @@ class TableFormat:
         return max(0, min(cap, shape.params))
 
     def typical_cap(self, shape: TableShape, num_bytes: int, min_size: int) -> int:
-        """Return about how many parameters so many bytes hold; where rows may be empty, others have half of a width."""
+        """Return about how many parameters so many bytes hold."""
+        return max(1, self.cap(shape, num_bytes, self.typical_filled(shape, num_bytes, min_size), min_size))
+
+    def typical_filled(self, shape: TableShape, num_bytes: int, min_size: int) -> int:
+        """Return about how many rows have values: all, or so many that they have half of a width where some may not."""
         if min_size or self.is_float:
-            return self.cap(shape, num_bytes, min_size=min_size)
+            return shape.num_rows
         row = shape.num_tables + self.value_bytes(shape.width // 2)
-        filled = (num_bytes - self.row_bytes(shape, 0, min_size=0)) // row
-        return max(1, self.cap(shape, num_bytes, max(1, min(filled, shape.num_rows)), min_size))
+        return max(1, min((num_bytes - shape.width) // row, shape.num_rows))
 
     def is_feasible(self, shape: TableShape, num_bytes: int, min_size: int) -> bool:
         """Whether so many bytes are enough for the smallest table, which has a value at least."""
@@ -197,7 +229,7 @@ def coarsest_grid(sizes: Tensor, width: int) -> int:
     """Return the coarsest grid that all sizes lie on, except at most one.
 
     Args:
-        sizes: ``(num_rows,)`` integers.
+        sizes: ``(num_rows,)`` integers, 0 for rows without values.
         width: Largest size of a row.
     """
     grids = (grid for grid in reversed(_GRIDS) if width % grid == 0)
@@ -221,6 +253,7 @@ def size_grid(shape: TableShape, num_bytes: int, min_size: int, dtype: Dtype) ->
         if min_size and form.cap(shape, num_bytes) < grid * shape.num_rows:
             break
         chosen = grid
-        if digit_bytes(shape.num_rows, form.num_sizes(shape.width)) <= _SIZES_SHARE * num_bytes:
+        filled = form.typical_filled(shape, num_bytes, min_size)
+        if form.coded_size_bytes(shape, filled) <= _SIZES_SHARE * num_bytes:
             break
     return chosen

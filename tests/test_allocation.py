@@ -69,8 +69,10 @@ def test_an_allocation_says_what_it_costs() -> None:
     assert some.num_bytes(shape) == 4 * 11 + 4  # a byte for the size of each row
     assert Allocation(some.sizes, TableFormat("fp16")).num_bytes(shape) == 2 * 11 + 4
     assert Allocation(torch.full((4,), 8)).num_bytes(shape) == 4 * 32  # a full table needs no sizes
-    # a word of eleven values, a step a row, a word of ten sizes
-    assert Allocation(some.sizes, TableFormat("int3")).num_bytes(shape) == 4 + 4 + 4
+    # a word of eleven values, a step a row, a scale a column, a word of ten sizes
+    assert Allocation(some.sizes, TableFormat("int3")).num_bytes(shape) == 4 + 4 + 8 + 4
+    # the same with two rows that have values: a step each, and a bit a row
+    assert Allocation(torch.tensor([0, 2, 0, 5]), TableFormat("int3")).num_bytes(shape) == 4 + 2 + 8 + 4 + 1
 
 
 def test_a_key_tells_allocations_apart() -> None:

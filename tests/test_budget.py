@@ -27,8 +27,9 @@ def test_bytes_count_values_and_sizes() -> None:
     assert cap_of(Budget(bytes="4.1kB", dtype="fp32"), 100, 128) == 1_000
     assert cap_of(Budget(bytes=1_000 * 4 + 200, dtype="fp32"), 100, 256, min_size=0) == 1_000  # sizes 0 to 256 are 257
     assert cap_of(Budget(bytes=1_000 * 2 + 100, dtype="fp16"), 100, 128) == 1_000
-    # four values a word, a step a row and table, four sizes of up to 128 a word, a word that a table may leave unfilled
-    assert cap_of(Budget(bytes=1_000 + 2 * 100 + 100 + 4, dtype="int8"), 100, 128, num_tables=2) == 1_000
+    # four values a word, a step a row and table, a scale a column, four sizes of up to 128 a word, and a word that a
+    # table may leave unfilled
+    assert cap_of(Budget(bytes=1_000 + 2 * 100 + 128 + 100 + 4, dtype="int8"), 100, 128, num_tables=2) == 1_000
 
 
 def test_bits_are_found_unless_they_are_given() -> None:

@@ -57,11 +57,16 @@ def counted(form: TableFormat, shape: TableShape, sizes: list[int]) -> int:
         return FLOAT_BYTES[form.dtype] * sum(sizes) + index
     levels = LEVELS[form.dtype]
     total = sum(4 * words(sum(part), levels) for part in each)
-    total += tables * sum(size > 0 for size in sizes)
+    filled = sum(size > 0 for size in sizes)
+    total += tables * filled + shape.width  # steps, and scales of columns
     if differ:
         grids = [grid for grid in (1, 2, 4, 8, 16, 32) if shape.width % grid == 0]
         grid = max(g for g in grids if g == 1 or sum(size % g > 0 for size in sizes) <= 1)
-        total += 4 * words(len(sizes), shape.width // grid + 1 + (grid > 1))
+        total += 4 * words(filled, max(2, shape.width // grid + (grid > 1)))
+        if filled < len(sizes):
+            # a bit a row, or low bits of the rows' numbers and the rest in unary
+            codes = [filled * (1 + low) + (len(sizes) - 1 >> low) + 1 for low in range(20)]
+            total += -(-min(len(sizes), *codes) // 8)
     return total
 
 
@@ -166,7 +171,10 @@ def test_sizes_take_a_tenth_of_a_budget_at_most() -> None:
         shape = TableShape(rows // 2, rows - rows // 2, width)
         for num_bytes in range(rows // 2, 40 * rows, rows // 2):
             grid = size_grid(shape, num_bytes, 0, "ternary")
-            taken = {g: 4 * words(rows, width // g + 1 + (g > 1)) for g in (1, 2, 4, 8, 16, 32)}
+            forms = [TableFormat("ternary", each) for each in (1, 2, 4, 8, 16, 32)]
+            taken = {
+                form.grid: form.coded_size_bytes(shape, form.typical_filled(shape, num_bytes, 0)) for form in forms
+            }
             assert taken[grid] <= 0.1 * num_bytes or grid == 32
             assert grid == 1 or taken[grid // 2] > 0.1 * num_bytes
 

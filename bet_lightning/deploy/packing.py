@@ -17,6 +17,7 @@ from bet_lightning.backbones import Backbone
 from bet_lightning.data import DataSplit
 from bet_lightning.dtypes import LEVELS, Dtype
 from bet_lightning.serving.digits import pack_digits
+from bet_lightning.serving.filled import pack_filled
 from bet_lightning.serving.graph import pack_pairs
 from bet_lightning.serving.header import HEADER, finite, header_text
 from bet_lightning.serving.ids import pack_ids, smallest_dtype
@@ -34,8 +35,8 @@ _TORCH_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfl
 _REFIT_POWER = "dense.refit_power"  # in tables that version 0.1 exported; no weight of a backbone any more
 _PARTS = {  # of the bytes of a packed table, and what their tensors' names begin with
     "values": ("values.",),
-    "steps": ("steps.", "scales."),
-    "sizes": ("sizes",),
+    "steps": ("steps.", "columns.", "scales."),
+    "sizes": ("sizes", "filled"),
     "ids": ("user_ids", "item_ids"),
     "dense_weights": ("dense.",),
     "graph": ("graph.",),
@@ -71,7 +72,7 @@ def pack_tensors(network: Backbone, data: DataSplit, dtype: Dtype, history: bool
             tensors |= _pack_values(index, table().detach().cpu()[order], table.sizes.cpu()[order], dtype)
     arrays: Arrays = {}
     if sizes.min() < sizes.max() and dtype in LEVELS:
-        arrays["sizes"] = _size_digits(sizes, network.row_width)
+        arrays |= _code_sizes(sizes, network.row_width)
     elif sizes.min() < sizes.max():
         arrays["sizes"] = (sizes - sizes.min()).astype(smallest_dtype(int(sizes.max() - sizes.min())))
     arrays |= pack_ids("user_ids", data.user_ids) | pack_ids("item_ids", data.item_ids)
@@ -161,14 +162,25 @@ def _pack_levels(
     kept = torch.arange(numbers.shape[1]) < sizes.unsqueeze(1)
     columns = [numbers[side].T[kept[side].T] for side in (slice(num_users), slice(num_users, None))]
     words = pack_digits(torch.cat(columns).numpy(), LEVELS[table.dtype])
-    return {f"values.{index}": torch.from_numpy(words), f"steps.{index}": table.steps.cpu()[filled]}
+    return {
+        f"values.{index}": torch.from_numpy(words),
+        f"steps.{index}": table.steps.cpu()[filled],
+        f"columns.{index}": table.columns.cpu(),
+    }
 
 
-def _size_digits(sizes: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.uint32]:
-    """Sizes as numbers of multiples of their grid; the one row that may be off it has a number of its own."""
+def _code_sizes(sizes: npt.NDArray[np.int64], width: int) -> Arrays:
+    """Which rows have values, unless all do, and their sizes as numbers of multiples of a grid.
+
+    The one row that may be off the grid has a number of its own.
+    """
     form = TableFormat("ternary", coarsest_grid(torch.from_numpy(sizes), width))
     num_sizes = form.num_sizes(width)
-    return pack_digits(np.where(sizes % form.grid == 0, sizes // form.grid, num_sizes - 1), num_sizes)
+    filled = np.flatnonzero(sizes)
+    some = sizes[filled]
+    numbers = np.where(some % form.grid == 0, some // form.grid - 1, num_sizes - 1)
+    coded: Arrays = {"sizes": pack_digits(numbers, num_sizes)}
+    return coded if len(filled) == len(sizes) else coded | {"filled": pack_filled(filled, len(sizes))}
 
 
 def _pack_values(index: int, weight: Tensor, sizes: Tensor, dtype: Dtype) -> dict[str, Tensor]:

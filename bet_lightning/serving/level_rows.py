@@ -31,6 +31,7 @@ class LevelRows(PackedRows):
         sizes: ``(n,)`` parameters of each row, by row number.
         order: ``(n,)`` int32, the row at each place, sorted by descending size.
         steps: ``(filled,)`` uint8, codes of the steps of the first rows in that order.
+        scales: ``(max_size,)`` uint8, codes of the scales of columns.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class LevelRows(PackedRows):
         sizes: npt.NDArray[np.integer[Any]],
         order: npt.NDArray[np.int32],
         steps: npt.NDArray[np.uint8],
+        scales: npt.NDArray[np.uint8],
     ) -> None:
         super().__init__(np.empty(0, np.float32), sizes, order)
         self._words, self._levels = words, levels
         self._middle = np.float32((levels - 1) / 2)
         self._steps = np.zeros(len(sizes), np.float32)
         self._steps[: len(steps)] = step_of(steps)
+        self._columns = step_of(scales)[: self.width]
         rows = np.bincount(sizes, minlength=self.width + 1)[::-1].cumsum()[::-1][1:]  # that have column j
         self._column_rows = rows.astype(np.int64)
         self._column_first = first + np.concatenate([[0], np.cumsum(self._column_rows)])
@@ -58,7 +61,7 @@ class LevelRows(PackedRows):
         positions = self._column_first[:-1] + places[:, None]
         out = np.zeros(kept.shape, np.float32)
         out[kept] = digits_at(self._words, self._levels, positions[kept]).astype(np.float32) - self._middle
-        out *= self._steps[places, None]
+        out *= self._steps[places, None] * self._columns
         return out
 
     def columns(self, start: int, stop: int) -> FloatArray:
@@ -75,7 +78,7 @@ class LevelRows(PackedRows):
         numbers = unpack_digits(self._words, self._levels, first + places.start, first + places.stop)
         values = numbers.astype(np.float32)
         values -= self._middle
-        values *= self._steps[places]
+        values *= self._steps[places] * self._columns[column]
         return values
 
     def _read(self, places: slice, index: int) -> FloatArray:

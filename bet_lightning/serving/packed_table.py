@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from bet_lightning.dtypes import LEVELS, Dtype
 from bet_lightning.serving.digits import check_digits, unpack_digits
+from bet_lightning.serving.filled import unpack_filled
 from bet_lightning.serving.graph import Neighbours, has_pairs, unpack_pairs
 from bet_lightning.serving.header import HEADER, read_header, sound
 from bet_lightning.serving.ids import RawIds, unpack_ids
@@ -97,8 +98,10 @@ class PackedTable:
             return np.full(num_rows, self.header["smallest_size"], np.int64)
         if not self.has_levels:
             return self.tensors["sizes"].array.astype(np.int64) + int(self.header["smallest_size"])
-        codes = unpack_digits(self.arrays["sizes"], self.num_sizes, 0, num_rows)
-        return self._sizes_by_code[codes]
+        filled = self._filled
+        sizes = np.zeros(num_rows, np.int64)
+        sizes[filled] = self._sizes_by_code[unpack_digits(self.arrays["sizes"], self.num_sizes, 0, len(filled))]
+        return sizes
 
     @property
     def has_levels(self) -> bool:
@@ -107,15 +110,23 @@ class PackedTable:
 
     @property
     def num_sizes(self) -> int:
-        """How many sizes a row of a table of levels may have."""
+        """How many sizes a row that has values may have in a table of levels."""
         return len(self._sizes_by_code)
+
+    @cached_property
+    def _filled(self) -> npt.NDArray[np.int64]:
+        """The rows of a table of levels that have values, where sizes differ."""
+        num_rows, num_filled = self.num_users + self.num_items, len(self.arrays["steps.0"])
+        if num_filled == num_rows:
+            return np.arange(num_rows)
+        return unpack_filled(self.arrays["filled"], num_rows, num_filled)
 
     @cached_property
     def _sizes_by_code(self) -> npt.NDArray[np.int64]:
         width = self.num_tables * int(self.header["backbone"]["max_size"])
         grid = int(self.header["size_grid"])
-        sizes = np.arange(0, width + 1, grid, dtype=np.int64)
-        return sizes if grid == 1 else np.append(sizes, int(self.header["odd_size"]))
+        sizes = np.arange(grid, width + 1, grid, dtype=np.int64)
+        return sizes if grid == 1 < width else np.append(sizes, int(self.header["odd_size"]))
 
     def table_sizes(self, table: int) -> npt.NDArray[np.int64]:
         """Return the parameters of each row in one of the tables, ``(num_users + num_items,)`` int64.
@@ -151,11 +162,12 @@ class PackedTable:
         filled = int((self.sizes[sides[0]] > 0).sum())
         steps = self.arrays[f"steps.{table}"]
         first = int(sizes[sides[0]].sum())
+        scales = self.arrays[f"columns.{table}"]
         words = self.arrays[f"values.{table}"]
         users, items = self.orders
         return (
-            LevelRows(words, levels, 0, sizes[sides[0]], users, steps[:filled]),
-            LevelRows(words, levels, first, sizes[sides[1]], items, steps[filled:]),
+            LevelRows(words, levels, 0, sizes[sides[0]], users, steps[:filled], scales),
+            LevelRows(words, levels, first, sizes[sides[1]], items, steps[filled:], scales),
         )
 
     def dense(self, name: str, *shape: int) -> npt.NDArray[np.float32]:
@@ -173,6 +185,18 @@ class PackedTable:
         if len(weight.shape) != len(shape) or any(want not in (-1, got) for want, got in zip(shape, weight.shape)):  # noqa: B905
             raise ValueError(f"the weight {name} has the shape {weight.shape}, not {shape}")
         return weight
+
+    @property
+    def own_weight(self) -> np.float32:
+        """What LightGCN weighs rows' own parameters by; tables of version 1 have none.
+
+        Raises:
+            ValueError: If it is no weight.
+        """
+        weight = self.arrays.get("dense.own_weight", np.ones((), np.float32))
+        if weight.shape != () or weight.dtype != np.float32 or not 0 <= weight <= 1:
+            raise ValueError(f"own_weight is {weight}, which is no weight")
+        return np.float32(weight)
 
     @cached_property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -238,6 +262,7 @@ class PackedTable:
         for table in range(self.num_tables):
             self._check_values(table, int(self.table_sizes(table).sum()), num_rows)
         self.ids()
+        _ = self.own_weight
         for name in ("graph", "history"):
             self.pairs(name)
         if len(self.arrays.get("popularity", np.empty(self.num_items))) != self.num_items:
@@ -245,8 +270,8 @@ class PackedTable:
 
     @property
     def table_bytes(self) -> int:
-        """Bytes of the embedding table: values, steps and sizes."""
-        parts = ("values.", "steps.", "scales.", "sizes")
+        """Bytes of the embedding table: values, steps, scales and sizes."""
+        parts = ("values.", "steps.", "columns.", "scales.", "sizes", "filled")
         return sum(array.nbytes for name, array in self.arrays.items() if name.startswith(parts))
 
     def _check_sizes_of_levels(self, width: int, num_rows: int) -> None:
@@ -254,7 +279,9 @@ class PackedTable:
         if type(grid) is not int or type(odd) is not int or grid < 1 or width % grid or not 0 <= odd <= width:
             raise ValueError(f"sizes on a grid of {grid!r} and of {odd!r} fit no width of {width}")
         if "sizes" in self.tensors:
-            check_digits(self.arrays["sizes"], self.num_sizes, num_rows)
+            if self.tensors["steps.0"].array.ndim != 1 or len(self.arrays["steps.0"]) > num_rows:
+                raise ValueError("steps.0 are more than rows")
+            check_digits(self.arrays["sizes"], self.num_sizes, len(self._filled))
 
     def _check_values(self, table: int, count: int, num_rows: int) -> None:
         values = self.tensors[f"values.{table}"]
@@ -263,6 +290,9 @@ class PackedTable:
             steps, filled = self.tensors[f"steps.{table}"], int((self.sizes > 0).sum())
             if steps.dtype != "U8" or steps.array.shape != (filled,):
                 raise ValueError(f"steps.{table} are {steps.array.shape} of {steps.dtype}, not one a row with values")
+            scales, size = self.tensors[f"columns.{table}"], int(self.header["backbone"]["max_size"])
+            if scales.dtype != "U8" or scales.array.shape != (size,):
+                raise ValueError(f"columns.{table} are {scales.array.shape} of {scales.dtype}, not {size}")
             return
         if values.dtype != STORED_AS[self.dtype] or values.array.shape != (count,):
             raise ValueError(f"values.{table} are {values.array.shape} of {values.dtype}, not {count} of {self.dtype}")

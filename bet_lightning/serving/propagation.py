@@ -31,9 +31,10 @@ class Reach(NamedTuple):
 
 
 class Propagation:
-    r"""Means over layers, :math:`\frac{1}{L+1} \sum_{l=0}^{L} \hat{A}^l E` (LightGCN, arXiv 2002.02126, Eq. 7 and 8).
+    r"""Means over layers, :math:`\frac{1}{L+1} (a E + \sum_{l=1}^{L} \hat{A}^l E)`, for LightGCN.
 
-    They are computed by Horner's rule, one product per layer: :math:`V \leftarrow E + \hat{A} V`. The first product
+    They are Eq. 7 and 8 of arXiv 2002.02126, with a weight a of a row's own parameters, and computed by Horner's rule,
+    one product per layer: :math:`V \leftarrow E + \hat{A} V`, the last time with a E. The first product
     reads only rows that can have parameters in its columns. The last two compute only what the final vectors of the
     chosen users need.
 
@@ -50,6 +51,7 @@ class Propagation:
     def __init__(self, table: PackedTable, graph: Graph) -> None:
         self._users, self._items = table.rows()
         self._num_layers = int(table.header["backbone"]["num_layers"])
+        self._own_weight = table.own_weight
         self._sides = graph.to_users, graph.to_items
         self._from_larger = _larger_only(graph.to_users, self._items), _larger_only(graph.to_items, self._users)
         self.num_users, self.num_items = len(self._users), len(self._items)
@@ -90,10 +92,10 @@ class Propagation:
         if self._num_layers > 1:
             near = reach.to_items.product(users, own_items[:, reach.items])
             users = next(sides)[0].product(items, own_users)
-        chosen = own_users[:, reach.users]
+        chosen, weighted = own_users[:, reach.users] * self._own_weight, own_items * self._own_weight
         if self._num_layers:
             chosen = reach.to_users.product(near, chosen)
-            items = next(sides)[1].product(users, own_items)
+        items = next(sides)[1].product(users, weighted) if self._num_layers else weighted
         factor = np.float32(1 / (self._num_layers + 1))
         return from_pairs(chosen * factor, stop - start), from_pairs(items * factor, stop - start)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bet_lightning.dtypes import LEVELS, Dtype
-from bet_lightning.precision import fit_steps, level_of, round_values, step_of
+from bet_lightning.precision import column_scales, fit_steps, level_of, nearest_step, round_values, step_of
 from bet_lightning.tables.base import Description
 from bet_lightning.tables.masked import MaskedEmbedding
 
@@ -15,10 +15,10 @@ class QuantizedEmbedding(MaskedEmbedding):
     r"""Masked table that reads as rounded values, and is trained through the rounding.
 
     .. math::
-        \hat e_{nj} = s_n \, (\mathrm{clip}(\lfloor e_{nj} / s_n + m \rceil, 0, L - 1) - m), \qquad m = (L - 1) / 2
+        \hat e_{nj} = s_n c_j \, (\mathrm{clip}(\lfloor e_{nj} / s_n c_j + m \rceil, 0, L - 1) - m)
 
-    with L levels and a step s a row. Gradients pass as if nothing were rounded (straight-through, Bengio et al. 2013,
-    arXiv 1308.3432). Steps stay until they are fitted again.
+    with L levels, :math:`m = (L - 1) / 2`, a step s a row and a scale c a column. Gradients pass as if nothing were
+    rounded (straight-through, Bengio et al. 2013, arXiv 1308.3432). Steps and scales stay until they are fitted again.
 
     Args:
         num_rows: Number of rows.
@@ -28,17 +28,20 @@ class QuantizedEmbedding(MaskedEmbedding):
     Attributes:
         dtype: What a value is held as.
         steps: ``(num_rows,)`` uint8, the code of each row's step: see ``bet_lightning.precision.step_of``.
+        columns: ``(max_size,)`` uint8, the code of each column's scale.
 
     Raises:
         ValueError: If ``num_rows`` or ``max_size`` is out of range.
     """
 
     steps: Tensor
+    columns: Tensor
 
     def __init__(self, num_rows: int, max_size: int, dtype: Dtype) -> None:
         super().__init__(num_rows, max_size)
         self.dtype: Dtype = dtype
         self.register_buffer("steps", torch.zeros(num_rows, dtype=torch.uint8))
+        self.register_buffer("columns", nearest_step(torch.ones(max_size)))
 
     @classmethod
     @torch.no_grad()
@@ -52,8 +55,10 @@ class QuantizedEmbedding(MaskedEmbedding):
 
     @torch.no_grad()
     def fit_steps(self) -> None:
-        """Give every row the step of least squared error."""
-        self.steps.copy_(fit_steps(super()._masked(None, self.max_size), self._kept(), LEVELS[self.dtype]))
+        """Give every column a scale, and then every row the step of least squared error in units of them."""
+        values, kept = super()._masked(None, self.max_size), self._kept()
+        self.columns.copy_(column_scales(values, kept))
+        self.steps.copy_(fit_steps(values / step_of(self.columns), kept, LEVELS[self.dtype]))
 
     @torch.no_grad()
     def to_masked(self) -> MaskedEmbedding:
@@ -66,14 +71,26 @@ class QuantizedEmbedding(MaskedEmbedding):
     @torch.no_grad()
     def numbers(self) -> Tensor:
         """Return the numbers of the values' levels, ``(num_rows, max_size)`` uint8; those not kept say nothing."""
-        levels = LEVELS[self.dtype]
-        return level_of(self.weight, step_of(self.steps).unsqueeze(1), levels).to(torch.uint8)
+        return level_of(self.weight, self.distances(), LEVELS[self.dtype]).to(torch.uint8)
+
+    def distances(self, rows: Tensor | None = None, width: int | None = None) -> Tensor:
+        """Return the distances of levels, steps times scales.
+
+        Args:
+            rows: ``(r,)`` int64 (default: all).
+            width: Columns (default: all).
+
+        Returns:
+            ``(r, width)`` float32.
+        """
+        steps = self.steps if rows is None else self.steps[rows]
+        return step_of(steps).unsqueeze(1) * step_of(self.columns[:width])
 
     def _masked(self, rows: Tensor | None, width: int) -> Tensor:
         values = super()._masked(rows, width)
-        sizes, codes = (self.sizes, self.steps) if rows is None else (self.sizes[rows], self.steps[rows])
+        sizes = self.sizes if rows is None else self.sizes[rows]
         with torch.no_grad():
-            change = round_values(values, step_of(codes).unsqueeze(1), LEVELS[self.dtype]).sub_(values)
+            change = round_values(values, self.distances(rows, width), LEVELS[self.dtype]).sub_(values)
             columns = torch.arange(width, dtype=sizes.dtype, device=sizes.device)
             change.masked_fill_(columns >= sizes.unsqueeze(-1), 0.0)
         return values + change

@@ -67,6 +67,68 @@ def test_cut_fits_what_is_kept_to_the_full_tables_vectors(edges: Edges) -> None:
         other.cut(sizes)
 
 
+def test_the_own_layer_has_a_weight(edges: Edges, triplets: Triplets) -> None:
+    backbone = LightGCN(edges, max_size=5)
+    backbone.weigh_own(0.25)
+    table = backbone.table()()
+    layers = [table]
+    for _ in range(3):
+        layers.append(backbone.graph.matmul(layers[-1]))
+    expected = (0.25 * layers[0] + sum(layers[1:])) / 4
+    torch.testing.assert_close(backbone.propagate(table), expected)
+    rows = torch.tensor([3, 9, 3])
+    found, norms = backbone.gather(rows)
+    torch.testing.assert_close(found, expected[rows])
+    torch.testing.assert_close(norms, table[rows].square().sum(1))
+    slope = torch.randn_like(expected)
+    wanted = torch.autograd.grad((expected * slope).sum(), backbone.masked_table().weight)[0]
+    torch.testing.assert_close(
+        torch.autograd.grad((backbone.propagate(backbone.ego()) * slope).sum(), backbone.masked_table().weight)[0],
+        wanted,
+    )
+
+
+def test_weights_of_the_own_layer_are_loaded_and_those_of_version_0_1_are_1(edges: Edges) -> None:
+    backbone, other = LightGCN(edges, max_size=5), LightGCN(edges, max_size=5)
+    backbone.weigh_own(0.25)
+    other.load_state_dict(backbone.state_dict())
+    assert torch.cat(backbone.encode()).equal(torch.cat(other.encode()))  # type: ignore[arg-type]
+    state = backbone.state_dict()
+    del state["own_weight"]
+    other.load_state_dict(state)
+    backbone.weigh_own(1.0)
+    assert torch.cat(backbone.encode()).equal(torch.cat(other.encode()))  # type: ignore[arg-type]
+
+
+def test_cuts_weigh_own_parameters_as_fits_best() -> None:
+    """A few rows have values: those of the others are made by the graph alone."""
+    generator = torch.Generator().manual_seed(0)
+    pairs = torch.randperm(60 * 80, generator=generator)[:600]
+    backbone = LightGCN(Edges(pairs // 80, pairs % 80, 60, 80), max_size=16)
+    backbone.reset_parameters(generator)
+    full = {name: value.clone() for name, value in backbone.state_dict().items()}
+    target = torch.cat(backbone.encode())  # type: ignore[arg-type]
+    sizes = torch.where(torch.rand(140, generator=generator) < 0.2, 16, 0)
+    refit = Refit(10, -1.0)
+    least = {}
+    for own in (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625):  # least squares, with the whole matrix
+        backbone.weigh_own(own)
+        propagation = backbone.propagate(torch.eye(140))[:, sizes > 0].double()
+        importance = 1 / backbone.frequency.clamp(min=1).double()
+        importance = torch.cat([side / side.sum() for side in importance.split([60, 80])])
+        root = (importance.sqrt() / target.double().norm(dim=1).clamp(min=1e-9)).unsqueeze(1)
+        solution = torch.linalg.lstsq(root * propagation, root * target.double()).solution
+        least[own] = float((root * (propagation @ solution - target)).square().sum())
+    backbone.load_state_dict(full)
+    backbone.cut(sizes, refit)
+    assert least[float(backbone.own_weight)] < 1.02 * min(least.values()) < 0.96 * least[1.0]
+
+    backbone.load_state_dict(full)
+    assert float(backbone.own_weight) == 1
+    backbone.cut(sizes)  # as it is
+    assert float(backbone.own_weight) == 1
+
+
 def test_cuts_of_the_same_table_share_its_problem_and_no_others(edges: Edges) -> None:
     sizes = torch.arange(16) % 5
     backbone = LightGCN(edges, max_size=4)

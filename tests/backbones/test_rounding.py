@@ -61,9 +61,9 @@ def test_a_cut_rounds_together_where_it_refits(dtype: Dtype) -> None:
         assert isinstance(table, QuantizedEmbedding) and table.dtype == network.dtype == dtype
         assert table.sizes.long().equal(sizes)
         losses.append(objective(pursuit, table().detach()))
-        levels, steps = LEVELS[dtype], step_of(table.steps).unsqueeze(1)
-        held = (torch.arange(levels) - (levels - 1) / 2) * steps
-        off = (table().detach().unsqueeze(2) - held.unsqueeze(1)).abs().amin(2)
+        levels, apart = LEVELS[dtype], step_of(table.steps).unsqueeze(1) * step_of(table.columns)
+        held = (torch.arange(levels) - (levels - 1) / 2) * apart.unsqueeze(2)
+        off = (table().detach().unsqueeze(2) - held).abs().amin(2)
         assert float(off[pursuit.kept(sizes)].max()) <= 1e-6
     assert losses[1] < losses[0]
 

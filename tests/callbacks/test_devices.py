@@ -30,6 +30,7 @@ FOREIGN = ("pytorch_lightning", "lightning_fabric", "torch", "torchmetrics", "js
 PUBLIC = {"_replace", "_asdict", "_fields"}  # of NamedTuples, whose names have an underscore only to keep apart
 # extension points of torch and of the command line that have no public form
 OVERRIDDEN = {
+    "bet_lightning.backbones.lightgcn.LightGCN._load_from_state_dict",
     "bet_lightning.tables.masked.MaskedEmbedding._load_from_state_dict",
     "bet_lightning.tables.packed.PackedEmbedding._load_from_state_dict",
     "bet_lightning.cli.BETCLI._parse_ckpt_path",

@@ -82,16 +82,17 @@ def test_levels_are_within_half_a_step_unless_they_are_the_last(dtype: Dtype) ->
     order = torch.cat([(-sizes[:60]).argsort(stable=True), 60 + (-sizes[60:]).argsort(stable=True)])
     steps = torch.zeros(760)
     steps[order] = step_of(tensors["steps.0"])  # one a row: every row has values
+    apart = steps.unsqueeze(1) * step_of(tensors["columns.0"])
     found = torch.zeros(760, 8)
     place = 0
     for rows in (order[:60], order[60:]):  # column after column of the users and then of the items
         for column in range(8):
             for row in rows[sizes[rows] > column].tolist():
-                found[row, column] = (float(numbers[place]) - (levels - 1) / 2) * float(steps[row])
+                found[row, column] = (float(numbers[place]) - (levels - 1) / 2) * float(apart[row, column])
                 place += 1
     assert place == len(numbers)
     kept = torch.arange(8) < sizes.unsqueeze(1)
-    half = steps.unsqueeze(1).expand(-1, 8) / 2
+    half = apart / 2
     is_last = (found.abs() - half * (levels - 1)).abs() <= 1e-6 * half * levels
     assert (((found - wanted).abs() <= half * 1.001) | is_last)[kept].all()
 

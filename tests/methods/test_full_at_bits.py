@@ -4,19 +4,20 @@ import torch
 from bet_lightning.backbones import MF, NeuMF
 from bet_lightning.dtypes import LEVELS, Dtype
 from bet_lightning.methods import FullAtBits
+from bet_lightning.precision import step_of
 from bet_lightning.table_format import TableShape
 from bet_lightning.tables.quantized import QuantizedEmbedding
 from tests.methods.compressing import COLUMNS, NUM_ROWS, only, run
 
-# values that a word of 32 bits holds, and the bytes of 1680 of them with a step for each of 210 rows
+# values that a word of 32 bits holds, and the bytes of 1680 of them with a step a row and a scale a column
 DIGITS: dict[Dtype, int] = {"int8": 4, "int4": 8, "int3": 11, "int2": 16, "ternary": 20}
-BYTES = {dtype: 4 * -(-NUM_ROWS * COLUMNS // digits) + NUM_ROWS for dtype, digits in DIGITS.items()}
+BYTES = {dtype: 4 * -(-NUM_ROWS * COLUMNS // digits) + NUM_ROWS + COLUMNS for dtype, digits in DIGITS.items()}
 
 
 def test_takes_the_finest_levels_that_fit() -> None:
     method = FullAtBits(**only())
-    assert BYTES == {"int8": 1890, "int4": 1050, "int3": 822, "int2": 630, "ternary": 546}
-    assert method.least_bytes(TableShape(120, 90, COLUMNS)) == 546
+    assert BYTES == {"int8": 1898, "int4": 1058, "int3": 830, "int2": 638, "ternary": 554}
+    assert method.least_bytes(TableShape(120, 90, COLUMNS)) == 554
     for dtype, num_bytes in BYTES.items():
         found = run(method, [num_bytes])
         table = found.problem.network.table()
@@ -29,8 +30,10 @@ def test_takes_the_finest_levels_that_fit() -> None:
 
 def test_rounds_every_row_to_its_levels() -> None:
     found = run(FullAtBits("int2", **only()), [6000])
-    table = found.problem.network.table()().detach()
-    for row, full in zip(table, found.pretrained, strict=True):
+    held = found.problem.network.table()
+    assert isinstance(held, QuantizedEmbedding)
+    scales = step_of(held.columns)
+    for row, full in zip(held().detach() / scales, found.pretrained / scales, strict=True):
         levels = row.unique()
         step = 2 * float(levels.abs().min())  # levels of two bits are at -3/2, -1/2, 1/2 and 3/2 steps
         positions = row / step + 1.5
@@ -49,7 +52,7 @@ def test_is_trained_through_the_rounding() -> None:
 
 
 def test_two_tables_are_counted_together() -> None:
-    words = {dtype: 2 * (4 * -(-NUM_ROWS * COLUMNS // digits) + NUM_ROWS) for dtype, digits in DIGITS.items()}
+    words = {dtype: 2 * (4 * -(-NUM_ROWS * COLUMNS // digits) + NUM_ROWS + COLUMNS) for dtype, digits in DIGITS.items()}
     found = run(FullAtBits(**only()), [words["int3"]], NeuMF)
     assert [table.dtype for table in found.problem.network.tables] == ["int3", "int3"]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bet_lightning import backbones
-from bet_lightning.backbones import Backbone, Edges
+from bet_lightning.backbones import Backbone, Edges, LightGCN
 from bet_lightning.data import DataSplit, make_synthetic, split_interactions
 from bet_lightning.deploy.packing import describe, pack_tensors, write_table
 from bet_lightning.dtypes import Dtype
@@ -38,12 +38,16 @@ def make_data(num_users: int = 60, num_items: int = 700, ids: str = "rows") -> D
     return DataSplit("tiny", data.train, data.valid, data.test, users, items, 0)
 
 
-def make_network(name: str, data: DataSplit, max_size: int = 8, seed: int = 0, **settings: Any) -> Backbone:
+def make_network(
+    name: str, data: DataSplit, max_size: int = 8, seed: int = 0, own_weight: float = 1.0, **settings: Any
+) -> Backbone:
     torch.manual_seed(seed)
     edges = Edges(
         torch.from_numpy(data.train.rows()), torch.from_numpy(data.train.indices), data.num_users, data.num_items
     )
     network: Backbone = getattr(backbones, name)(edges, max_size, **settings)
+    if isinstance(network, LightGCN):
+        network.weigh_own(own_weight)
     smallest = 0 if network.rebuilds_rows else 1
     network.set_sizes(torch.randint(smallest, network.row_width + 1, (network.num_rows,)))
     return network.eval()

@@ -125,6 +125,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "others' items": (set_tensor("graph.quotients", lambda quotients: quotients.flip(0)), "graph has other rows"),
     "half an item": (set_tensor("graph.remainders", lambda remainders: remainders[1:]), "graph has other rows"),
     "a history of none": (set_tensor("history.quotients", lambda quotients: quotients[:0]), "history has other rows"),
+    "no weight": (set_tensor("dense.own_weight", lambda weight: weight * torch.nan), "no weight"),
     "ids twice": (set_tensor("user_ids.letters", lambda letters: letters * 0 + 65), "user_ids"),
     "no graph": (lambda _, tensors: tensors.pop("graph.quotients"), "neither a graph nor popularity"),
 }
@@ -155,7 +156,9 @@ def test_dense_weights_of_other_shapes_are_refused(name: str, change: Change, pa
 
 
 LEVEL_CHANGES: dict[str, tuple[Change, str]] = {
-    "steps of other rows": (set_tensor("steps.0", lambda steps: steps[1:]), "not one a row with values"),
+    "steps of other rows": (set_tensor("steps.0", lambda steps: steps[1:]), "there is no 'filled'"),
+    "no scales": (lambda _, tensors: tensors.pop("columns.0"), "there is no 'columns.0'"),
+    "other scales": (set_tensor("columns.0", lambda scales: scales[1:]), "columns.0 are"),
     "steps of floats": (set_tensor("steps.0", torch.Tensor.float), "over the budget"),
     "no steps": (lambda _, tensors: tensors.pop("steps.0"), "there is no 'steps.0'"),
     "fewer words": (set_tensor("values.0", lambda words: words[1:]), "words"),

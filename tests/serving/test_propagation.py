@@ -27,7 +27,7 @@ def sizes_of(rule: str) -> torch.Tensor:
 
 
 def means_of_layers(packed: Packed) -> tuple[np.ndarray, np.ndarray]:
-    """Final vectors by powers of the dense matrix, (d, num_users) and (d, num_items)."""
+    """Final vectors by powers of the dense matrix, the zeroth by its weight, (d, num_users) and (d, num_items)."""
     pairs = np.zeros((NUM_USERS, NUM_ITEMS))
     pairs[packed.data.train.rows(), packed.data.train.indices] = 1
     adjacency = np.block([[np.zeros((NUM_USERS, NUM_USERS)), pairs], [pairs.T, np.zeros((NUM_ITEMS, NUM_ITEMS))]])
@@ -35,14 +35,19 @@ def means_of_layers(packed: Packed) -> tuple[np.ndarray, np.ndarray]:
     normalized = root[:, None] * adjacency * root
     table = packed.network.table()().detach().double().numpy()
     layers = int(packed.network.num_layers)
-    final = np.mean([np.linalg.matrix_power(normalized, layer) @ table for layer in range(layers + 1)], axis=0).T
+    powers = [np.linalg.matrix_power(normalized, layer) @ table for layer in range(layers + 1)]
+    powers[0] *= float(packed.network.own_weight)
+    final = np.mean(powers, axis=0).T
     return final[:, :NUM_USERS], final[:, NUM_USERS:]
 
 
 @pytest.mark.parametrize("rule", ["few are large", "few have any", "items have none", "random", "all of one size"])
 @pytest.mark.parametrize("num_layers", [0, 1, 2, 3, 4])
-def test_final_vectors_are_means_of_layers(num_layers: int, rule: str, pack: Callable[..., Packed]) -> None:
-    packed = pack("LightGCN", sizes=sizes_of(rule), num_layers=num_layers)
+@pytest.mark.parametrize("own_weight", [1.0, 0.125])
+def test_final_vectors_are_means_of_layers(
+    own_weight: float, num_layers: int, rule: str, pack: Callable[..., Packed]
+) -> None:
+    packed = pack("LightGCN", sizes=sizes_of(rule), own_weight=own_weight, num_layers=num_layers)
     table = PackedTable.load(packed.folder)
     pairs = table.pairs("graph")
     assert pairs is not None

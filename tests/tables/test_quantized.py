@@ -28,20 +28,22 @@ def make(dtype: Dtype) -> QuantizedEmbedding:
     return QuantizedEmbedding.from_masked(make_masked(), dtype)
 
 
-def nearest(values: Tensor, codes: Tensor, levels: int) -> Tensor:
-    """The nearest of all levels of each row, found by trying them one by one."""
-    held = (torch.arange(levels) - (levels - 1) / 2) * step_of(codes).unsqueeze(1)
-    place = (values.unsqueeze(2) - held.unsqueeze(1)).abs().argmin(2)
-    return held.gather(1, place)
+def nearest(table: QuantizedEmbedding) -> Tensor:
+    """The nearest of all levels of each value, found by trying them one by one."""
+    levels = LEVELS[table.dtype]
+    apart = step_of(table.steps).unsqueeze(1) * step_of(table.columns)
+    held = (torch.arange(levels) - (levels - 1) / 2) * apart.unsqueeze(2)
+    place = (table.weight.detach().unsqueeze(2) - held).abs().argmin(2)
+    return held.gather(2, place.unsqueeze(2)).squeeze(2)
 
 
 @pytest.mark.parametrize("dtype", LEVELS)
 def test_reads_as_the_nearest_levels_inside_the_sizes_and_as_zero_beyond(dtype: Dtype) -> None:
     table = make(dtype)
-    expected = nearest(table.weight.detach(), table.steps, LEVELS[dtype])
+    expected = nearest(table)
     torch.testing.assert_close(table(), expected * KEPT, rtol=1e-5, atol=1e-6)
     assert not table()[~KEPT].any()  # four levels have none at zero
-    held = (table.numbers().float() - (LEVELS[dtype] - 1) / 2) * step_of(table.steps).unsqueeze(1)
+    held = (table.numbers().float() - (LEVELS[dtype] - 1) / 2) * table.distances()
     torch.testing.assert_close(table(), held * KEPT, rtol=1e-5, atol=1e-6)
     assert int(table.numbers()[KEPT].max()) < LEVELS[dtype]
 
