@@ -16,25 +16,37 @@ Propagate = Callable[[Tensor], Tensor]
 _GROWN = 0.2  # share of a budget that sizes grow to: beyond it, gains are a worse ranking of what to keep
 _ROUNDS = 4  # in which sizes grow: four times the work chose hardly better sizes (LastFM, MovieLens-1M, Gowalla)
 _STEPS = 3  # of conjugate gradients after each round
+_STRIDE = 16  # of the columns that an error is judged by: columns do not mix
 _PROBES = 32  # random signs that measure the curvature
 
 
 class TablePursuit:
     r"""The problem :math:`\min_E \sum_n w_n \|P_n (E \odot M) - z_n\|^2 / \|z_n\|^2` for masks M of prefixes.
 
-    P is linear and symmetric. :math:`Z = P E_0` are the final vectors and w their weights. Errors are relative to the
-    norm of a row's vector, because rankings depend on its direction.
+    P is linear and symmetric. Z are the full table's final vectors and w their weights. Errors are relative to the norm
+    of a row's vector, because rankings depend on its direction.
 
     Args:
         full: ``(num_rows, d)``, the full table :math:`E_0`.
         propagate: :math:`P`, which acts on each column separately and returns a new tensor.
         importance: ``(num_rows,)`` positive weights w.
+        target: ``(num_rows, d)``, the final vectors :math:`Z` (default: :math:`P E_0`).
+
+    Attributes:
+        target: The final vectors.
     """
 
-    def __init__(self, full: Tensor, propagate: Propagate, importance: Tensor) -> None:
+    def __init__(self, full: Tensor, propagate: Propagate, importance: Tensor, target: Tensor | None = None) -> None:
         self.importance = importance
         self.full = full
         self.propagate = propagate
+        self.target = propagate(full) if target is None else target
+
+    def propagated_by(self, propagate: Propagate) -> TablePursuit:
+        """Return the problem of making the same final vectors by another P."""
+        other = TablePursuit(self.full, propagate, self.importance, self.target)
+        other.weights = self.weights
+        return other
 
     def is_of(self, full: Tensor, importance: Tensor) -> bool:
         """Return whether this is the problem of an equal table and equal weights."""
@@ -58,27 +70,38 @@ class TablePursuit:
             The fitted table ``(num_rows, d)``, zero outside of the mask.
         """
         table = self.full * self.kept(sizes)
-        used = int(sizes.max())
-        gradient = self._normal(self.full[:, :used] - table[:, :used])
-        table[:, :used] += self._towards_fit(sizes, gradient, steps)[0]
+        used = torch.arange(int(sizes.max()), device=sizes.device)
+        table[:, used] = self._fit(sizes, used, steps)
         return table
 
-    def gradient(self, table: Tensor) -> Tensor:
-        """Return the objective's matrix P W P times the full table minus another, both ``(num_rows, d)``."""
-        return self._normal(self.full - table)
+    def error(self, sizes: Tensor, steps: int) -> float:
+        """Return what the objective is after :meth:`fit`, up to a factor, judged by a few of the columns."""
+        columns = torch.arange(0, self.full.shape[1], _STRIDE, device=sizes.device)
+        missing = self.target[:, columns] - self.propagate(self._fit(sizes, columns, steps))
+        return float((self.weights * missing.square()).sum())
 
-    def _towards_fit(self, sizes: Tensor, gradient: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-        """Run conjugate gradients, preconditioned by the curvature, on the first columns of a table.
+    def _fit(self, sizes: Tensor, columns: Tensor, steps: int) -> Tensor:
+        """Return some columns ``(c,)`` of the table that is fitted to sizes, ``(num_rows, c)``."""
+        kept = columns < sizes.unsqueeze(1)
+        table = self.full[:, columns] * kept
+        missing = self.target[:, columns] - self.propagate(table)
+        return table + self._towards_fit(kept, self.propagate(missing.mul_(self.weights)), steps)[0]
+
+    def gradient(self, table: Tensor) -> Tensor:
+        """Return the objective's negative gradient P W (Z - P E) at a table E ``(num_rows, d)``, in its shape."""
+        return self.propagate((self.target - self.propagate(table)).mul_(self.weights))
+
+    def _towards_fit(self, kept: Tensor, gradient: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        """Run conjugate gradients, preconditioned by the curvature, on some columns of a table.
 
         Args:
-            sizes: ``(num_rows,)`` integers.
-            gradient: ``(num_rows, used)``, the objective's matrix P W P times the full table minus the table.
+            kept: ``(num_rows, c)`` bool.
+            gradient: ``(num_rows, c)``, the negative gradient at the columns.
             steps: Number of steps, of two propagations each.
 
         Returns:
-            What to add to the columns, and the gradient after that, ``(num_rows, used)`` each.
+            What to add to the columns, and the gradient after that, ``(num_rows, c)`` each.
         """
-        kept = self.kept(sizes)[:, : gradient.shape[1]]
         return conjugate_gradients(self._normal, gradient, kept / self.curvature, steps)
 
     def gains(self, cap: int, min_size: int) -> Tensor:
@@ -109,8 +132,8 @@ class TablePursuit:
             min_size: Smallest size of a row.
 
         Returns:
-            Sizes ``(num_rows,)`` int64, the table ``(num_rows, d)`` fitted to them, and its gradient ``(num_rows, d)``:
-            the objective's matrix P W P times the full table minus the fitted one.
+            Sizes ``(num_rows,)`` int64, the table ``(num_rows, d)`` fitted to them, and the negative gradient there,
+            ``(num_rows, d)``.
         """
         num_rows, width = self.full.shape
         sizes = torch.full((num_rows,), min_size, device=self.full.device)
@@ -123,7 +146,8 @@ class TablePursuit:
             more = top_prefixes(following, (cap - int(sizes.sum())) // rounds_left)
             sizes = torch.minimum(sizes + torch.from_numpy(more).to(sizes.device), torch.tensor(width))
             used = int(sizes.max())  # columns that no row keeps stay as they are
-            change, gradient[:, :used] = self._towards_fit(sizes, gradient[:, :used], _STEPS)
+            kept = self.kept(sizes)[:, :used]
+            change, gradient[:, :used] = self._towards_fit(kept, gradient[:, :used], _STEPS)
             table[:, :used] += change
         return sizes, table, gradient
 
@@ -138,7 +162,7 @@ class TablePursuit:
     @cached_property
     def weights(self) -> Tensor:
         """Weight of each row's squared error, ``(num_rows, 1)``, relative to the mean weight."""
-        norms = self.propagate(self.full).square_().sum(1, keepdim=True)
+        norms = self.target.square().sum(1, keepdim=True)
         relative = self.importance.unsqueeze(1) / norms.clamp(min=1e-6 * norms.mean())
         return relative / relative.mean()
 
@@ -147,4 +171,5 @@ class TablePursuit:
         r"""Diagonal of P W P, ``(num_rows, 1)``: :math:`\mathrm{mean}_v (P W^{1/2} v)^2` over random signs v."""
         shape = (self.full.shape[0], _PROBES)
         signs = torch.randint(0, 2, shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-        return self.propagate(signs.to(self.full) * self.weights.sqrt()).square_().mean(1, keepdim=True)
+        measured = self.propagate(signs.to(self.full) * self.weights.sqrt()).square_().mean(1, keepdim=True)
+        return measured.clamp(min=1e-9 * measured.mean())  # rows that nothing depends on

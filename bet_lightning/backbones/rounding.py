@@ -25,7 +25,7 @@ def round_together(pursuit: TablePursuit, table: Tensor, kept: Tensor, steps: Te
         pursuit: The problem of the full table.
         table: ``(num_rows, d)`` rounded values to begin with, zero where not kept.
         kept: ``(num_rows, d)`` bool.
-        steps: ``(num_rows, 1)`` steps of the rows.
+        steps: ``(num_rows, d)`` distances of the levels.
         levels: Levels.
 
     Returns:
