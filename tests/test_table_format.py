@@ -14,8 +14,8 @@ from torch import Tensor
 from bet_lightning.allocation import allocate, on_grid, top_up
 from bet_lightning.budget import Budget
 from bet_lightning.dtypes import FLOAT_BYTES, LEVELS, Dtype
-from bet_lightning.methods.bet.families.formats import spend
 from bet_lightning.resolved_budget import ResolvedBudget
+from bet_lightning.spending import spend
 from bet_lightning.table_format import (
     TableFormat,
     TableShape,

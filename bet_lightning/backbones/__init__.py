@@ -1,6 +1,6 @@
 """Recommenders in pure torch."""
 
-from bet_lightning.backbones.abilities import HasAuxiliaryLoss, KnowsEnergy, Refit, RefitsCuts, TurnsBasis
+from bet_lightning.backbones.abilities import HasAuxiliaryLoss, HasKeptForm, KnowsEnergy, Refit, RefitsCuts, TurnsBasis
 from bet_lightning.backbones.base import Backbone
 from bet_lightning.backbones.graph import Edges, NormalizedGraph
 from bet_lightning.backbones.lightgcn import LightGCN
@@ -15,6 +15,7 @@ __all__ = [
     "Backbone",
     "Edges",
     "HasAuxiliaryLoss",
+    "HasKeptForm",
     "KnowsEnergy",
     "LightGCN",
     "NeuMF",

@@ -34,6 +34,18 @@ class TurnsBasis(Protocol):
 
 
 @runtime_checkable
+class HasKeptForm(Protocol):
+    """Can spend a budget on something else than the table that is trained."""
+
+    def to_kept_form(self) -> None:
+        """Put what is kept in the place of a full trained table; scores stay what they are.
+
+        Raises:
+            ValueError: If a row has less than its full size or the tables are packed.
+        """
+
+
+@runtime_checkable
 class KnowsEnergy(Protocol):
     """Can tell what single parameters of a trained table are worth."""
 

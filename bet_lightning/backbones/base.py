@@ -44,7 +44,7 @@ class Backbone(nn.Module, ABC):
         ValueError: If the numbers of users and items or ``max_size`` is out of range.
     """
 
-    rebuilds_rows: ClassVar[bool]
+    rebuilds_rows: bool
     scoring_settings: ClassVar[tuple[str, ...]] = ()
     recipe: ClassVar[Recipe] = Recipe()
     frequency: Tensor

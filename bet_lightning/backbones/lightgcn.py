@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -38,25 +38,42 @@ class LightGCN(DotProductBackbone):
         max_size: Columns of the full table (default: 128).
         num_layers: :math:`L`, at least 0 (default: 3).
         init_std: Standard deviation of the initial table (default: 0.1).
+        keeps: What a budget is spent on once the full table is trained: that ``table``, from which the graph makes
+            final vectors, or these ``vectors`` themselves. They need no graph where they are served, which is smaller
+            where the graph would take most of a deployment, but nothing rebuilds what is cut off.
+
+    Attributes:
+        num_layers: Layers in use: none once the table holds final vectors.
 
     Raises:
-        ValueError: If ``num_layers`` is negative.
+        ValueError: If ``num_layers`` is negative or ``keeps`` unknown.
     """
 
-    rebuilds_rows: ClassVar[bool] = True
     scoring_settings: ClassVar[tuple[str, ...]] = ("num_layers",)
     refit_powers: ClassVar[tuple[float, ...]] = (1.0, 0.5, 0.0, -0.5, -1.0)
     own_weight: Tensor
+    layers: Tensor
 
-    def __init__(self, edges: Edges, max_size: int = 128, num_layers: int = 3, init_std: float = 0.1) -> None:
+    def __init__(
+        self,
+        edges: Edges,
+        max_size: int = 128,
+        num_layers: int = 3,
+        init_std: float = 0.1,
+        keeps: Literal["table", "vectors"] = "table",
+    ) -> None:
         super().__init__(edges, max_size)
         if num_layers < 0:
             raise ValueError(f"num_layers must be at least 0, got {num_layers}")
+        if keeps not in ("table", "vectors"):
+            raise ValueError(f"keeps must be table or vectors, got {keeps!r}")
         self.num_layers = num_layers
+        self.rebuilds_rows = keeps == "table"
         self.init_std = init_std
         self.graph = NormalizedGraph(edges)
         self._last_pursuit: TablePursuit | None = None
         self.register_buffer("own_weight", torch.ones(()))
+        self.register_buffer("layers", torch.tensor(num_layers, dtype=torch.int32))
         self._own = 1.0  # the same as a number, so that no step waits for a device
         self.reset_parameters()
 
@@ -77,6 +94,16 @@ class LightGCN(DotProductBackbone):
         self.own_weight.fill_(weight)
         self._own = weight
 
+    @torch.no_grad()
+    def to_kept_form(self) -> None:
+        """Put final vectors in the place of the full table if they are what is kept: see :meth:`HasKeptForm`."""
+        if self.rebuilds_rows or not self.num_layers:
+            return
+        self.check_full()
+        self.masked_table().weight.copy_(self.propagate(self.ego()))
+        self.layers.zero_()
+        self.num_layers, self._last_pursuit = 0, None
+
     def _propagate_by(self, own: float, ego: Tensor) -> Tensor:
         return self._reweigh(own, self.graph.propagate(ego, self.num_layers), ego)
 
@@ -85,9 +112,11 @@ class LightGCN(DotProductBackbone):
         return mean if own == 1 else torch.add(mean, ego, alpha=(own - 1) / (self.num_layers + 1))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        state_dict.setdefault(f"{prefix}own_weight", torch.ones(()))  # version 0.1 wrote none
+        # version 0.1 wrote neither
+        state_dict.setdefault(f"{prefix}own_weight", torch.ones(()))
+        state_dict.setdefault(f"{prefix}layers", self.layers)
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self._own = float(self.own_weight)
+        self._own, self.num_layers = float(self.own_weight), int(self.layers)
 
     @torch.no_grad()
     def cut(self, sizes: Tensor, refit: Refit = Refit(), dtype: Dtype = "fp32") -> None:
@@ -97,7 +126,7 @@ class LightGCN(DotProductBackbone):
         neighbours that are rounded the other way. The weight of rows' own parameters becomes the one with which that
         goes best.
         """
-        pursuit = self._pursuit(refit.power) if refit.steps else None
+        pursuit = self._pursuit(refit.power) if refit.steps and self.num_layers else None
         super().cut(sizes)
         if pursuit:
             pursuit = self._weigh_best(pursuit, refit.steps)
@@ -111,14 +140,14 @@ class LightGCN(DotProductBackbone):
     @torch.no_grad()
     def gains(self, cap: int, min_size: int, refit: Refit) -> Tensor:
         """Return what parameters are worth where cut tables are fitted again: see :meth:`KnowsEnergy.gains`."""
-        if not refit.steps:
+        if not refit.steps or not self.num_layers:
             return super().gains(cap, min_size, refit)
         return self._pursuit(refit.power).gains(cap, min_size)
 
     def _weigh_best(self, pursuit: TablePursuit, steps: int) -> TablePursuit:
         """Give rows' own parameters the weight with which the cut table can be fitted best, and return that problem."""
         best, least = pursuit, torch.inf
-        for own in _OWN_WEIGHTS if self.num_layers else ():
+        for own in _OWN_WEIGHTS:
             following = pursuit.propagated_by(partial(self._propagate_by, own))
             error = following.error(self.masked_table().sizes, steps)
             if error >= least:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -22,7 +20,7 @@ class MF(DotProductBackbone):
         init_std: Standard deviation of the initial table (default: 0.1).
     """
 
-    rebuilds_rows: ClassVar[bool] = False
+    rebuilds_rows = False
 
     def __init__(self, edges: Edges, max_size: int = 128, init_std: float = 0.1) -> None:
         super().__init__(edges, max_size)

@@ -63,7 +63,7 @@ class NeuMF(Backbone):
         ValueError: If ``hidden`` is empty or holds a width below 1.
     """
 
-    rebuilds_rows: ClassVar[bool] = False
+    rebuilds_rows = False
     recipe: ClassVar[Recipe] = Recipe(
         softmax=False,
         l2=0.01,

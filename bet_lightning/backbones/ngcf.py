@@ -42,7 +42,7 @@ class NGCF(DotProductBackbone):
         ValueError: If ``num_layers``, ``message_dropout`` or ``negative_slope`` is out of range.
     """
 
-    rebuilds_rows: ClassVar[bool] = True
+    rebuilds_rows = True
     scoring_settings: ClassVar[tuple[str, ...]] = ("num_layers", "negative_slope")
     # its layers relearn what a cut takes away: untrained, a cut table tells little
     recipe: ClassVar[Recipe] = Recipe(schedule=LRSchedule(lr=0.01, decay=0.92), probe_epochs=1)

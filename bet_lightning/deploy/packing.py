@@ -17,12 +17,12 @@ from bet_lightning.backbones import Backbone
 from bet_lightning.data import DataSplit
 from bet_lightning.dtypes import LEVELS, Dtype
 from bet_lightning.serving.digits import pack_digits
-from bet_lightning.serving.filled import pack_filled
 from bet_lightning.serving.graph import pack_pairs
 from bet_lightning.serving.header import HEADER, finite, header_text
 from bet_lightning.serving.ids import pack_ids, smallest_dtype
 from bet_lightning.serving.packed_table import TENSORS, VERSION, PackedTable
 from bet_lightning.serving.rows import row_order
+from bet_lightning.serving.sizes import pack_sizes, sizes_by_number
 from bet_lightning.table_format import TableFormat, coarsest_grid
 from bet_lightning.tables.masked import MaskedEmbedding, size_dtype
 from bet_lightning.tables.packed import PackedEmbedding
@@ -72,7 +72,8 @@ def pack_tensors(network: Backbone, data: DataSplit, dtype: Dtype, history: bool
             tensors |= _pack_values(index, table().detach().cpu()[order], table.sizes.cpu()[order], dtype)
     arrays: Arrays = {}
     if sizes.min() < sizes.max() and dtype in LEVELS:
-        arrays |= _code_sizes(sizes, network.row_width)
+        grid, odd = _grid_of(network.sizes, network.row_width)
+        arrays |= pack_sizes(sizes, sizes_by_number(network.row_width, grid, odd))
     elif sizes.min() < sizes.max():
         arrays["sizes"] = (sizes - sizes.min()).astype(smallest_dtype(int(sizes.max() - sizes.min())))
     arrays |= pack_ids("user_ids", data.user_ids) | pack_ids("item_ids", data.item_ids)
@@ -122,7 +123,7 @@ def describe(network: Backbone, data: DataSplit, cap: int, most: int, dtype: Dty
         dtype: What values are stored as.
     """
     sizes, shape = network.sizes.cpu(), network.shape
-    grid = coarsest_grid(sizes, shape.width)
+    grid, odd = _grid_of(sizes, shape.width)
     settings = {name: getattr(network, name) for name in network.scoring_settings}
     backbone = {"name": type(network).__name__, "max_size": network.max_size, "num_tables": shape.num_tables}
     return {
@@ -132,8 +133,14 @@ def describe(network: Backbone, data: DataSplit, cap: int, most: int, dtype: Dty
         "dtype": dtype,
         "smallest_size": int(sizes.min()),
         "size_grid": grid,
-        "odd_size": int((sizes * (sizes % grid != 0)).max()),
+        "odd_size": odd,
     }
+
+
+def _grid_of(sizes: Tensor, width: int) -> tuple[int, int]:
+    """Return the coarsest grid that sizes lie on but for one row, and the size of that row, 0 if there is none."""
+    grid = coarsest_grid(sizes, width)
+    return grid, int((sizes * (sizes % grid != 0)).max())
 
 
 def quantized(table: MaskedEmbedding | PackedEmbedding, dtype: Dtype) -> QuantizedEmbedding:
@@ -167,20 +174,6 @@ def _pack_levels(
         f"steps.{index}": table.steps.cpu()[filled],
         f"columns.{index}": table.columns.cpu(),
     }
-
-
-def _code_sizes(sizes: npt.NDArray[np.int64], width: int) -> Arrays:
-    """Which rows have values, unless all do, and their sizes as numbers of multiples of a grid.
-
-    The one row that may be off the grid has a number of its own.
-    """
-    form = TableFormat("ternary", coarsest_grid(torch.from_numpy(sizes), width))
-    num_sizes = form.num_sizes(width)
-    filled = np.flatnonzero(sizes)
-    some = sizes[filled]
-    numbers = np.where(some % form.grid == 0, some // form.grid - 1, num_sizes - 1)
-    coded: Arrays = {"sizes": pack_digits(numbers, num_sizes)}
-    return coded if len(filled) == len(sizes) else coded | {"filled": pack_filled(filled, len(sizes))}
 
 
 def _pack_values(index: int, weight: Tensor, sizes: Tensor, dtype: Dtype) -> dict[str, Tensor]:

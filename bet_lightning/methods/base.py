@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from torch import Tensor
 
-from bet_lightning.backbones import Backbone
+from bet_lightning.backbones import Backbone, HasKeptForm, TurnsBasis
 from bet_lightning.methods.tasks import FULL, Epochs, Outcome, Phase, Round, Task
 from bet_lightning.recommender import Recommender
 from bet_lightning.resolved_budget import ResolvedBudget
@@ -103,9 +103,14 @@ class Problem:
         """Return what names of results for a budget end in: nothing where there is one budget."""
         return f"@{budget.name}" if len(self.budgets) > 1 else ""
 
-    def full_task(self, epochs: Epochs) -> Task:
-        """Return the training of the full table."""
-        return Task("pretrain", "pretrain", epochs, FULL)
+    def full_task(self, epochs: Epochs, *, turned: bool = False) -> Task:
+        """Return the training of the full table.
+
+        Args:
+            epochs: How long it is trained.
+            turned: Whether its columns are then turned so that the first carry most of the scores, where they can be.
+        """
+        return Task("pretrain", "pretrain", epochs, FULL, finish=_finish_turned if turned else _finish)
 
 
 class Method(ABC):
@@ -191,3 +196,15 @@ def run_method(method: Method, problem: Problem, train: Callable[[Task], Outcome
         for task, outcome in zip(following.tasks, outcomes, strict=True):
             if task.name is not None and (task.name not in results or outcome.quality > results[task.name].quality):
                 results[task.name] = outcome
+
+
+def _finish(network: Backbone) -> None:
+    """Bring a trained table to the form that budgets are spent on."""
+    if isinstance(network, HasKeptForm):
+        network.to_kept_form()
+
+
+def _finish_turned(network: Backbone) -> None:
+    if isinstance(network, TurnsBasis):
+        network.to_principal_basis()
+    _finish(network)

@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 from bet_lightning.allocation import Allocation
-from bet_lightning.backbones import Backbone, TurnsBasis
+from bet_lightning.backbones import Backbone
 from bet_lightning.checkpoints import UNREADABLE, read_run
 from bet_lightning.methods.base import Method, Problem
 from bet_lightning.methods.bet.settings import PretrainSettings
@@ -131,7 +131,7 @@ class Compression(Method):
 
     def _pretraining(self, problem: Problem) -> Task:
         """The training of the full table, or the validation of an earlier run's."""
-        task = problem.full_task(self.pretrain)
+        task = problem.full_task(self.pretrain, turned=self.turned)
         if self.pretrain.checkpoint:
             earlier = read_run(self.pretrain.checkpoint, problem.network)
             weights = earlier.method_state.get("pretrained", earlier.weights)
@@ -142,8 +142,6 @@ class Compression(Method):
                     f"{self.pretrain.checkpoint}: not the full table of this backbone on this data"
                 ) from None
             task = replace(task, epochs=replace(self.pretrain, max_epochs=0), weights=weights)
-        if self.turned and isinstance(problem.network, TurnsBasis):
-            task = replace(task, finish=_turn)
         return task
 
 
@@ -161,9 +159,3 @@ def with_tables(weights: Weights, tables: Sequence[EmbeddingTable]) -> Compresse
     for index, table in enumerate(tables):
         state = {**state, **{f"{_TABLES}{index}.{name}": value for name, value in table.state_dict().items()}}
     return Compressed(state, tables)
-
-
-def _turn(network: Backbone) -> None:
-    """Turn the columns of a full table to its principal basis."""
-    assert isinstance(network, TurnsBasis)
-    network.to_principal_basis()

@@ -11,10 +11,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bet_lightning.allocation import Allocation, allocate, on_grid, split_cap, top_up
+from bet_lightning.allocation import Allocation, allocate, split_cap
 from bet_lightning.methods.base import Method, Problem, train_each_budget
 from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
 from bet_lightning.resolved_budget import ResolvedBudget
+from bet_lightning.spending import spend
+from bet_lightning.table_format import TableFormat
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -44,11 +46,12 @@ class SizeRule(Method):
 
     def allocate(self, problem: Problem, budget: ResolvedBudget) -> Allocation:
         """Return the sizes of all rows for a budget."""
-        cap, width = budget.params, budget.shape.width
-        sizes = self.sizes(*problem.frequencies, cap, width, budget.min_size)
-        grid = budget.plain.grid
-        on = on_grid(sizes, grid, cap, min_size=budget.min_size, max_size=width)
-        return Allocation(top_up(on, cap - int(on.sum()), grid, max_size=width) if grid > 1 else sizes, budget.plain)
+        form, width = budget.plain, budget.shape.width
+
+        def sizes_for(cap: int) -> Tensor:
+            return self.sizes(*problem.frequencies, cap, width, budget.min_size)
+
+        return Allocation(sizes_for(budget.params) if form.is_float else spend(sizes_for, budget, form), form)
 
     @abstractmethod
     def sizes(
@@ -168,6 +171,21 @@ class FileSizes(SizeRule):
     def __init__(self, path: str, name: str = "file", train: Epochs = Epochs()) -> None:
         super().__init__(name, train)
         self.path = path
+
+    def allocate(self, problem: Problem, budget: ResolvedBudget) -> Allocation:
+        """Return the sizes of the file.
+
+        Raises:
+            ValueError: If they cost more than the budget.
+        """
+        shape = budget.shape
+        cap = budget.params if budget.unit == "params" else shape.params
+        sizes = self.sizes(*problem.frequencies, cap, shape.width, budget.min_size)
+        allocation = Allocation(sizes, TableFormat(budget.plain.dtype))
+        taken = allocation.num_bytes(shape)
+        if budget.unit == "bytes" and taken > budget.bytes:
+            raise ValueError(f"{self.path}: the sizes take {taken} bytes, over the budget of {budget.bytes}")
+        return allocation
 
     def sizes(
         self, user_frequency: Tensor, item_frequency: Tensor, cap: int, max_size: int, min_size: int = 1

@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bet_lightning.dtypes import LEVELS, Dtype
-from bet_lightning.serving.digits import check_digits, unpack_digits
-from bet_lightning.serving.filled import unpack_filled
+from bet_lightning.serving.digits import check_digits
 from bet_lightning.serving.graph import Neighbours, has_pairs, unpack_pairs
 from bet_lightning.serving.header import HEADER, read_header, sound
 from bet_lightning.serving.ids import RawIds, unpack_ids
 from bet_lightning.serving.level_rows import LevelRows
 from bet_lightning.serving.rows import PackedRows, row_order, to_float
+from bet_lightning.serving.sizes import sizes_by_number, unpack_sizes
 from bet_lightning.serving.tensor_file import Stored, map_tensors
 
 VERSION = 2
@@ -90,7 +90,7 @@ class PackedTable:
         """Number of tables of the backbone."""
         return int(self.header["backbone"]["num_tables"])
 
-    @property
+    @cached_property
     def sizes(self) -> npt.NDArray[np.int64]:
         """``(num_users + num_items,)`` int64, parameters of each row summed over all tables, users first."""
         num_rows = self.num_users + self.num_items
@@ -98,35 +98,14 @@ class PackedTable:
             return np.full(num_rows, self.header["smallest_size"], np.int64)
         if not self.has_levels:
             return self.tensors["sizes"].array.astype(np.int64) + int(self.header["smallest_size"])
-        filled = self._filled
-        sizes = np.zeros(num_rows, np.int64)
-        sizes[filled] = self._sizes_by_code[unpack_digits(self.arrays["sizes"], self.num_sizes, 0, len(filled))]
-        return sizes
+        width = self.num_tables * int(self.header["backbone"]["max_size"])
+        by_number = sizes_by_number(width, self.header["size_grid"], self.header["odd_size"])
+        return unpack_sizes(self.arrays, num_rows, self.arrays["steps.0"].size, by_number)
 
     @property
     def has_levels(self) -> bool:
         """Whether values are numbers of levels, rather than floats or version 1's int8."""
         return self.header["version"] == VERSION and self.dtype in LEVELS
-
-    @property
-    def num_sizes(self) -> int:
-        """How many sizes a row that has values may have in a table of levels."""
-        return len(self._sizes_by_code)
-
-    @cached_property
-    def _filled(self) -> npt.NDArray[np.int64]:
-        """The rows of a table of levels that have values, where sizes differ."""
-        num_rows, num_filled = self.num_users + self.num_items, len(self.arrays["steps.0"])
-        if num_filled == num_rows:
-            return np.arange(num_rows)
-        return unpack_filled(self.arrays["filled"], num_rows, num_filled)
-
-    @cached_property
-    def _sizes_by_code(self) -> npt.NDArray[np.int64]:
-        width = self.num_tables * int(self.header["backbone"]["max_size"])
-        grid = int(self.header["size_grid"])
-        sizes = np.arange(grid, width + 1, grid, dtype=np.int64)
-        return sizes if grid == 1 < width else np.append(sizes, int(self.header["odd_size"]))
 
     def table_sizes(self, table: int) -> npt.NDArray[np.int64]:
         """Return the parameters of each row in one of the tables, ``(num_users + num_items,)`` int64.
@@ -246,9 +225,9 @@ class PackedTable:
             raise ValueError("the header's counts are too large")
         width = counts[2] * counts[3]
         num_rows = counts[0] + counts[1]
-        if self.has_levels:
-            self._check_sizes_of_levels(width, num_rows)
-        elif self.dtype not in STORED_AS or self.tensors.get("sizes", _NO_SIZES).dtype not in ("U8", "U16"):
+        if not self.has_levels and (
+            self.dtype not in STORED_AS or self.tensors.get("sizes", _NO_SIZES).dtype not in ("U8", "U16")
+        ):
             raise ValueError("values or sizes are of another dtype")
         sizes = self.sizes
         params = int(sizes.sum())
@@ -273,15 +252,6 @@ class PackedTable:
         """Bytes of the embedding table: values, steps, scales and sizes."""
         parts = ("values.", "steps.", "columns.", "scales.", "sizes", "filled")
         return sum(array.nbytes for name, array in self.arrays.items() if name.startswith(parts))
-
-    def _check_sizes_of_levels(self, width: int, num_rows: int) -> None:
-        grid, odd = self.header["size_grid"], self.header["odd_size"]
-        if type(grid) is not int or type(odd) is not int or grid < 1 or width % grid or not 0 <= odd <= width:
-            raise ValueError(f"sizes on a grid of {grid!r} and of {odd!r} fit no width of {width}")
-        if "sizes" in self.tensors:
-            if self.tensors["steps.0"].array.ndim != 1 or len(self.arrays["steps.0"]) > num_rows:
-                raise ValueError("steps.0 are more than rows")
-            check_digits(self.arrays["sizes"], self.num_sizes, len(self._filled))
 
     def _check_values(self, table: int, count: int, num_rows: int) -> None:
         values = self.tensors[f"values.{table}"]

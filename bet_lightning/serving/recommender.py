@@ -194,7 +194,7 @@ def _scorer(
     """Return the scorer of a table's backbone, or raise ValueError if there is none."""
     name = table.header["backbone"]["name"]
     scale = ItemScale(table, popularity)
-    if name == "MF":
+    if name == "MF" or (name == "LightGCN" and not table.header["backbone"]["num_layers"]):
         return MFScorer(table, scale)
     if name == "NeuMF":
         return NeuMFScorer(table)

@@ -148,3 +148,33 @@ def test_cuts_of_the_same_table_share_its_problem_and_no_others(edges: Edges) ->
     assert len({id(problem) for problem in problems}) == 3
     backbone.pack()
     assert backbone._last_pursuit is None
+
+
+def test_vectors_are_kept_in_place_of_the_table_and_need_no_layers(edges: Edges, triplets: Triplets) -> None:
+    backbone = LightGCN(edges, max_size=5, keeps="vectors")
+    assert not backbone.rebuilds_rows and LightGCN(edges).rebuilds_rows
+    before, scores = backbone.encode(), backbone(*triplets)[:2]
+    backbone.to_kept_form()
+    assert backbone.num_layers == 0
+    torch.testing.assert_close(backbone.table()(), torch.cat(before))  # type: ignore[call-overload]
+    torch.testing.assert_close(backbone.encode(), before)
+    torch.testing.assert_close(backbone(*triplets)[:2], scores)
+    other = LightGCN(edges, max_size=5, keeps="vectors")
+    other.load_state_dict(backbone.state_dict())
+    assert other.num_layers == 0
+    torch.testing.assert_close(other.encode(), before)
+    backbone.to_kept_form()  # once
+    torch.testing.assert_close(backbone.encode(), before)
+
+    sizes = torch.arange(16) % 6
+    backbone.cut(sizes, Refit(5))  # nothing rebuilds what is cut off
+    assert backbone.table()().equal(torch.cat(before) * (torch.arange(5) < sizes.unsqueeze(1)))  # type: ignore[call-overload]
+    table = LightGCN(edges, max_size=5)
+    kept = table.table()().detach().clone()
+    table.to_kept_form()
+    assert table.num_layers == 3 and table.table()().equal(kept)
+
+
+def test_refuses_to_keep_anything_else(edges: Edges) -> None:
+    with pytest.raises(ValueError, match="keeps must be table or vectors, got 'graph'"):
+        LightGCN(edges, keeps="graph")  # type: ignore[arg-type]

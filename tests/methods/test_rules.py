@@ -1,4 +1,6 @@
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from bet_lightning.methods.rules import FileSizes, PopularitySizes, RandomSizes,
 from bet_lightning.methods.tasks import Epochs, Outcome, Task
 from bet_lightning.ranking import RankingMetrics
 from bet_lightning.recommender import Recommender
+from bet_lightning.table_format import TableFormat, TableShape
 
 USERS, ITEMS = torch.tensor([5, 9, 1, 0]), torch.tensor([7, 3, 2, 2, 1])
 
@@ -121,3 +124,26 @@ def test_a_rule_goes_on_with_the_budget_that_it_was_interrupted_at() -> None:
     rounds.send([Outcome({"recall@2": 0.1})])
     again = UniformSizes().run(make_problem("9", "14", "21", state=dict(state)))
     assert [task.name for following in again for task in following.tasks] == ["uniform@14", "uniform@9"]
+
+
+@pytest.mark.parametrize("num_bytes", [60, 150, 400, 900])
+@pytest.mark.parametrize("rule", [UniformSizes(), PopularitySizes(), RandomSizes()], ids=lambda rule: rule.name)
+def test_bytes_that_are_too_few_for_all_rows_go_to_some(rule: SizeRule, num_bytes: int) -> None:
+    shape = TableShape(100, 150, 16)
+    frequencies = torch.arange(100, 0, -1), torch.arange(150, 0, -1)
+    problem = cast(Problem, SimpleNamespace(frequencies=frequencies))
+    budget = Budget(bytes=num_bytes).resolve(shape, 0)
+    allocation = rule.allocate(problem, budget)
+    assert num_bytes - 8 < allocation.num_bytes(shape) <= num_bytes and allocation.params > 0
+
+
+def test_sizes_of_a_file_that_take_too_many_bytes_are_refused(tmp_path: Path) -> None:
+    shape = TableShape(2, 3, 16)
+    (tmp_path / "sizes.txt").write_text("16\n2\n8\n0\n4\n")
+    rule = FileSizes(str(tmp_path / "sizes.txt"))
+    problem = cast(Problem, SimpleNamespace(frequencies=(torch.ones(2), torch.ones(3))))
+    taken = TableFormat("int8").num_bytes(shape, torch.tensor([16, 2, 8, 0, 4]))
+    fitting = rule.allocate(problem, Budget(bytes=taken, dtype="int8").resolve(shape, 0))
+    assert fitting.sizes.tolist() == [16, 2, 8, 0, 4] and fitting.num_bytes(shape) == taken
+    with pytest.raises(ValueError, match=f"take {taken} bytes, over the budget of {taken - 1}"):
+        rule.allocate(problem, Budget(bytes=taken - 1, dtype="int8").resolve(shape, 0))

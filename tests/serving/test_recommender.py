@@ -44,6 +44,21 @@ def test_scores_of_a_softmax_are_the_models(name: str, pack: Callable[..., Packe
         np.testing.assert_allclose(scores, expected_scores(packed, softmax=True), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["fp32", "int4"])
+def test_kept_vectors_are_served_without_a_graph(dtype: Dtype, pack: Callable[..., Packed]) -> None:
+    packed = pack("LightGCN", dtype, softmax=SOFTMAX, keeps="vectors")
+    recommender = PackedRecommender.load(packed.folder)
+    assert not any(name.startswith("graph") for name in recommender.table.arrays)
+    packed.network.quantize(dtype)
+    scores = recommender.score(np.arange(packed.data.num_users))
+    np.testing.assert_allclose(scores, expected_scores(packed, softmax=True), atol=1e-5, rtol=1e-4)
+    data = packed.data
+    known = data.train.union(data.valid).union(data.test)
+    listed = np.searchsorted(data.item_ids, recommender.recommend(data.user_ids, 10).ids)
+    keys = np.arange(data.num_users)[:, None] * data.num_items + listed
+    assert not np.isin(keys, known.keys()).any()
+
+
 @pytest.mark.parametrize("ids", ["rows", "integers", "texts"])
 @pytest.mark.parametrize("name", BACKBONES)
 def test_lists_are_the_models(name: str, ids: str, pack: Callable[..., Packed]) -> None:

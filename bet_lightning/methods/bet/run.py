@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from bet_lightning.allocation import Allocation
-from bet_lightning.backbones import Backbone, Refit, TurnsBasis
+from bet_lightning.backbones import Refit
 from bet_lightning.checkpoints import UNREADABLE, EarlierRun, read_run
 from bet_lightning.methods.base import Problem
 from bet_lightning.methods.bet.action import Action, RuleDraw
@@ -79,13 +79,11 @@ class BETRun:
             return
         settings, network = self.method.pretrain, self.problem.network
         earlier = read_run(settings.checkpoint, network) if settings.checkpoint else None
-        task = self.problem.full_task(settings)
+        task = self.problem.full_task(settings, turned=self.method.basis == "principal")
         if earlier:
             weights = earlier.method_state.get("pretrained", earlier.weights)
             self._check_weights(weights)
             task = replace(task, epochs=replace(settings, max_epochs=0), weights=weights)
-        if self.method.basis == "principal" and isinstance(network, TurnsBasis):
-            task = replace(task, finish=_turn)
         (full,) = yield Round([task], shared=True, epochs_after=self._epochs_after(settings.max_epochs))
         begin = time.monotonic()
         network.use_masked_tables()
@@ -292,9 +290,3 @@ class BETRun:
     def _fitness(self, outcome: Outcome) -> float:
         full: float = self.state["full_quality"]
         return outcome.quality / full if full > 0 else 0.0
-
-
-def _turn(network: Backbone) -> None:
-    """Turn the columns of a full table to its principal basis."""
-    assert isinstance(network, TurnsBasis)
-    network.to_principal_basis()
