@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,9 @@ from bet_lightning.serving.scorers import ItemScale, MFScorer, NeuMFScorer, Scor
 from bet_lightning.serving.topk import top_k
 from bet_lightning.serving.vector_scorers import ColumnScorer, VectorScorer, kept_vectors, ngcf_vectors
 
-USERS = 24  # scored at once
-COLUMNS = 2  # of LightGCN's final vectors computed at once: numpy adds two floats as one complex number
+Memory = Literal["vectors", "least"]
+USERS = 32  # scored at once
+_COLUMNS = 2  # of LightGCN's final vectors computed at once: numpy adds two floats as one complex number
 
 
 class Recommendations(NamedTuple):
@@ -42,18 +44,17 @@ class Recommendations(NamedTuple):
 class PackedRecommender:
     """A recommender from a packed table, in numpy alone.
 
-    MF and NeuMF score from the packed rows. LightGCN propagates a block of columns at a time. NGCF mixes columns, so it
-    holds all of its final vectors.
+    MF and NeuMF score from the packed rows. LightGCN's final vectors, and NGCF's, are made when a table is opened.
 
     Args:
         table: The table.
-        block_columns: Columns that LightGCN propagates at once. It does so again for every block of users. None keeps
-            all final vectors instead, which is faster but takes as much memory as a dense table.
+        memory: What LightGCN holds: its final ``vectors``, as large as a dense float32 table, or the ``least``, so that
+            it propagates anew, a few columns at a time, for every block of users: some hundred times slower.
         users_at_once: Users scored at once, in a block. Their scores of all items are held in memory. Larger blocks
-            make LightGCN faster, unless it keeps all final vectors.
-        num_threads: Blocks of users ranked at once. LightGCN ranks one at a time unless it keeps all final vectors.
-            The products are too small for numpy's own threads, which mostly wait for each other;
-            ``OPENBLAS_NUM_THREADS=1`` turns them off.
+            make LightGCN faster where it holds the least.
+        num_threads: Blocks of users ranked at once (default: as many as the process has processors); LightGCN ranks one
+            at a time where it holds the least. The products are too small for numpy's own threads, which mostly wait
+            for each other; ``OPENBLAS_NUM_THREADS=1`` turns them off.
 
     Attributes:
         table: The table.
@@ -65,12 +66,16 @@ class PackedRecommender:
     """
 
     def __init__(
-        self, table: PackedTable, block_columns: int | None = COLUMNS, users_at_once: int = USERS, num_threads: int = 1
+        self,
+        table: PackedTable,
+        memory: Memory = "vectors",
+        users_at_once: int = USERS,
+        num_threads: int | None = None,
     ) -> None:
-        _check_options(block_columns, users_at_once, num_threads)
+        _check_options(memory, users_at_once, num_threads)
         self.table = table
         self.users_at_once = users_at_once
-        self.num_threads = num_threads
+        self.num_threads = num_threads or _num_processors()
         self.user_ids, self.item_ids = table.ids()
         edges = table.pairs("graph")
         self._seen = [pairs for pairs in (edges, table.pairs("history")) if pairs is not None]
@@ -81,27 +86,31 @@ class PackedRecommender:
         if popularity is None:
             raise ValueError("there is neither a graph nor popularity")
         self._popularity = popularity
-        self._scorer = _scorer(table, self._popularity, graph, block_columns)
+        self._scorer = _scorer(table, self._popularity, graph, memory)
 
     @classmethod
     def load(
-        cls, path: str | Path, block_columns: int | None = COLUMNS, users_at_once: int = USERS, num_threads: int = 1
+        cls,
+        path: str | Path,
+        memory: Memory = "vectors",
+        users_at_once: int = USERS,
+        num_threads: int | None = None,
     ) -> PackedRecommender:
         """Open a packed table.
 
         Args:
             path: Folder of the table.
-            block_columns: See :class:`PackedRecommender`.
+            memory: See :class:`PackedRecommender`.
             users_at_once: See :class:`PackedRecommender`.
             num_threads: See :class:`PackedRecommender`.
 
         Raises:
             ValueError: If it is not a sound packed table, or an argument is out of range.
         """
-        _check_options(block_columns, users_at_once, num_threads)
+        _check_options(memory, users_at_once, num_threads)
         table = PackedTable.load(path)
         with sound(Path(path)):
-            return cls(table, block_columns, users_at_once, num_threads)
+            return cls(table, memory, users_at_once, num_threads)
 
     def recommend(
         self, user_ids: Sequence[Any] | npt.NDArray[Any], k: int = 20, exclude_seen: bool = True
@@ -178,18 +187,21 @@ class PackedRecommender:
             yield pairs.of(users)
 
 
-def _check_options(block_columns: int | None, users_at_once: int, num_threads: int) -> None:
-    options = {"block_columns": block_columns, "users_at_once": users_at_once, "num_threads": num_threads}
-    for name, value in options.items():
+def _num_processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_options(memory: str, users_at_once: int, num_threads: int | None) -> None:
+    if memory not in get_args(Memory):
+        raise ValueError(f"memory must be one of {', '.join(get_args(Memory))}, got {memory!r}")
+    for name, value in {"users_at_once": users_at_once, "num_threads": num_threads}.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 def _scorer(
-    table: PackedTable,
-    popularity: npt.NDArray[np.integer[Any]],
-    graph: Graph | None,
-    block_columns: int | None,
+    table: PackedTable, popularity: npt.NDArray[np.integer[Any]], graph: Graph | None, memory: Memory
 ) -> Scorer:
     """Return the scorer of a table's backbone, or raise ValueError if there is none."""
     name = table.header["backbone"]["name"]
@@ -202,7 +214,7 @@ def _scorer(
         return VectorScorer(ngcf_vectors(table, graph), scale)
     if graph is not None and name == "LightGCN":
         propagation = Propagation(table, graph)
-        if block_columns is None:
-            return VectorScorer([kept_vectors(propagation, COLUMNS)], scale)
-        return ColumnScorer(propagation, scale, block_columns)
+        if memory == "vectors":
+            return VectorScorer([kept_vectors(propagation, _COLUMNS)], scale)
+        return ColumnScorer(propagation, scale, _COLUMNS)
     raise ValueError(f"there is no way to score with the backbone {name!r}")

@@ -19,14 +19,18 @@ class VectorScorer(Scorer):
     """A scorer with final vectors that are all held in memory.
 
     Args:
-        blocks: Final vectors of users ``(c, num_users)`` and of items ``(c, num_items)``, some columns in each block.
+        blocks: Final vectors of users ``(c, num_users)`` and of items ``(c, num_items)``, some columns in each block;
+            the items' are multiplied by their factors, in place.
         scale: Factors that scores are multiplied by.
     """
 
     def __init__(self, blocks: Sequence[tuple[FloatArray, FloatArray]], scale: ItemScale) -> None:
         self._blocks = blocks
         self.item_order = self.item_place = np.arange(blocks[0][1].shape[1], dtype=np.int32)
-        self._factors = scale.of_blocks(of_items for _, of_items in blocks)
+        factors = scale.of_blocks(of_items for _, of_items in blocks)
+        if factors is not None:
+            for _, of_items in blocks:
+                of_items *= factors
 
     def scores(self, users: Rows, out: FloatArray) -> None:
         """Score all items for some users: see :meth:`Scorer.scores`."""
@@ -35,8 +39,6 @@ class VectorScorer(Scorer):
                 np.matmul(of_users[:, users].T, of_items, out=out)
             else:
                 _add_product(of_users[:, users], of_items, out)
-        if self._factors is not None:
-            out *= self._factors
 
 
 class ColumnScorer(Scorer):

@@ -54,7 +54,7 @@ def main(args: Sequence[str] | None = None) -> dict[str, float]:
     parser.add_argument("--valid-choice", default="random")
     parser.add_argument("--lists", type=Path, help="what predict wrote for the checkpoint, as Parquet")
     options = parser.parse_args(args)
-    recommender = PackedRecommender.load(options.table, block_columns=None)
+    recommender = PackedRecommender.load(options.table)
     header = recommender.table.header
     data = InteractionDataModule(
         header["dataset"]["name"], options.data_dir, split=options.split, valid_choice=options.valid_choice

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bet_lightning.serving import PackedTable
-from bet_lightning.serving.recommender import COLUMNS, USERS
+from bet_lightning.serving.recommender import USERS
 from tests.benchmarks.serving_contestant import NOTHING
 
 
@@ -27,17 +27,16 @@ def main(args: Sequence[str] | None = None) -> list[dict[str, Any]]:
     parser.add_argument("--table", type=Path, required=True, help="folder of a packed table of MF or LightGCN")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--block-columns", type=int, default=COLUMNS)
     parser.add_argument("--users-at-once", type=int, default=USERS)
     parser.add_argument("--num-users", type=int, default=sys.maxsize, help="the first so many (default: all)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(args)
     header = PackedTable.load(options.table).header
     name = header["backbone"]["name"]
-    contestants = ["packed", *(["kept"] if name == "LightGCN" else []), "dense", "argpartition", NOTHING]
+    contestants = ["packed", *(["least"] if name == "LightGCN" else []), "dense", "argpartition", NOTHING]
     # threads rank blocks of users; a product that wakes further ones would only wait for them
     environment = os.environ | {variable: "1" for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    settings = [options.block_columns, options.users_at_once, options.threads, options.num_users]
+    settings = [options.users_at_once, options.threads, options.num_users]
     runs: dict[str, list[dict[str, float]]] = {contestant: [] for contestant in contestants}
     for _ in range(options.rounds):
         for contestant in contestants:

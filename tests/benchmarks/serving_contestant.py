@@ -13,6 +13,7 @@ import numpy.typing as npt
 from bet_lightning.serving import PackedRecommender, PackedTable
 from bet_lightning.serving import recommender as recommender_module
 from bet_lightning.serving.graph import Graph
+from bet_lightning.serving.recommender import Memory
 from bet_lightning.serving.rows import FloatArray
 from bet_lightning.serving.scorers import ItemScale, Scorer
 
@@ -70,15 +71,13 @@ def peak_mb() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
 
 
-def measure(
-    contestant: str, table: Path, block_columns: int, users_at_once: int, num_threads: int, num_users: int
-) -> dict[str, float]:
+def measure(contestant: str, table: Path, users_at_once: int, num_threads: int, num_users: int) -> dict[str, float]:
     """Recommend to the first users, then score some of them again without ranking."""
     if contestant == NOTHING:
         return {"peak_mb": peak_mb()}
     begin = time.perf_counter()
-    columns = None if contestant == "kept" else block_columns
-    recommender = PackedRecommender.load(table, columns, users_at_once, num_threads)
+    memory: Memory = "least" if contestant == "least" else "vectors"
+    recommender = PackedRecommender.load(table, memory, users_at_once, num_threads)
     if contestant in ("dense", "argpartition"):
         del recommender._scorer  # so that nobody pays for both
         recommender._scorer = DenseScorer(recommender.table, recommender._popularity)

@@ -11,6 +11,7 @@ from bet_lightning.objectives import SampledSoftmax
 from bet_lightning.ranking import top_k_items
 from bet_lightning.ranking.ranker import scale_items
 from bet_lightning.serving import PackedRecommender
+from bet_lightning.serving.recommender import Memory
 from tests.serving.conftest import BACKBONES, Packed
 
 SOFTMAX = {"norm_power": 0.25, "popularity_power": 0.05}
@@ -25,11 +26,11 @@ def expected_scores(packed: Packed, softmax: bool = False) -> np.ndarray:
     return packed.network.score(encoded, torch.arange(packed.data.num_users)).numpy()
 
 
-@pytest.mark.parametrize("block_columns", [1, 3, None])
+@pytest.mark.parametrize("memory", ["vectors", "least"])
 @pytest.mark.parametrize("name", BACKBONES)
-def test_scores_are_the_models(name: str, block_columns: int | None, pack: Callable[..., Packed]) -> None:
+def test_scores_are_the_models(name: str, memory: Memory, pack: Callable[..., Packed]) -> None:
     packed = pack(name, **({"hidden": [6, 5]} if name == "NeuMF" else {}))
-    recommender = PackedRecommender.load(packed.folder, block_columns)
+    recommender = PackedRecommender.load(packed.folder, memory)
     scores = recommender.score(np.arange(packed.data.num_users))
     np.testing.assert_allclose(scores, expected_scores(packed), atol=1e-6, rtol=1e-5)
 
@@ -127,8 +128,8 @@ def test_k_out_of_range(k: int, pack: Callable[..., Packed]) -> None:
 
 
 def test_arguments_out_of_range(pack: Callable[..., Packed]) -> None:
-    with pytest.raises(ValueError, match="block_columns must be at least 1, got 0"):
-        PackedRecommender.load(pack("LightGCN").folder, block_columns=0)
+    with pytest.raises(ValueError, match="memory must be one of vectors, least, got 'most'"):
+        PackedRecommender.load(pack("LightGCN").folder, memory="most")  # type: ignore[arg-type]
 
 
 def test_needs_no_torch(pack: Callable[..., Packed]) -> None:
