@@ -15,9 +15,8 @@ from bet_lightning.backbones.dot_products import squared_norms
 from bet_lightning.backbones.graph import Edges
 from bet_lightning.backbones.initialization import fill_linear, fill_normal
 from bet_lightning.backbones.recipe import Recipe
+from bet_lightning.backbones.relu_sums import add_relu_sums, as_signed
 from bet_lightning.schedule import LRSchedule
-
-USERS_AT_ONCE = 64  # users whose distances to all items are held beside their scores
 
 # Largest temporary of a deep tower. The CPU is fastest when it stays in cache, a GPU when launches are few.
 CPU_BLOCK_BYTES = 1 << 20
@@ -31,7 +30,8 @@ class NeuMFFactors(NamedTuple):
         gmf_users: ``(num_users, max_size)`` float32, times the output weights.
         gmf_items: ``(num_items, max_size)`` float32.
         mlp_users: ``(num_users, hidden[0])`` float32, the user's half of the first layer, with its bias.
-        mlp_items: ``(num_items, hidden[0])`` float32, the item's half of the first layer.
+        mlp_items: ``(num_items, hidden[0])`` float32, the item's half of the first layer. Where it is the only one,
+            both are scaled and ordered by the output weights: see ``relu_sums.as_signed``.
     """
 
     gmf_users: Tensor
@@ -111,7 +111,9 @@ class NeuMF(Backbone):
         """Return both branches of all users and items, up to where a user first meets an item."""
         gmf, mlp = self.table(0)(), self.table(1)()
         mlp_users, mlp_items = self._first_layer(mlp[: self.num_users], mlp[self.num_users :])
-        gmf_weight, _ = self._output_weights()
+        gmf_weight, mlp_weight = self._output_weights()
+        if len(self.tower) == 1:
+            mlp_users, mlp_items = as_signed(mlp_users, mlp_items, mlp_weight)
         # A copy: what is encoded must not follow the weights, and an unmasked table is the weight itself.
         gmf_items = gmf[self.num_users :].clone()
         return NeuMFFactors(gmf[: self.num_users] * gmf_weight, gmf_items, mlp_users, mlp_items)
@@ -120,15 +122,15 @@ class NeuMF(Backbone):
     def score(self, encoded: NeuMFFactors, users: Tensor) -> Tensor:
         """Score all items for a block of users: see :meth:`Backbone.score`.
 
-        The GMF branch is one matrix product. With one hidden layer the MLP branch is two distance matrices; a
-        deeper tower runs over blocks of users and items whose widest activation takes at most ``block_bytes``,
-        whatever the number of users asked for.
+        The GMF branch is one matrix product. With one hidden layer the MLP branch holds no activation; a deeper tower
+        runs over blocks of users and items whose widest activation takes at most ``block_bytes``, whatever the number
+        of users asked for.
         """
         scores = torch.addmm(self.output.bias, encoded.gmf_users[users], encoded.gmf_items.T)
         mlp_users, mlp_items = encoded.mlp_users[users], encoded.mlp_items
         _, mlp_weight = self._output_weights()
         if len(self.tower) == 1:
-            return add_weighted_relu(scores, mlp_users, mlp_items, mlp_weight)
+            return add_relu_sums(scores, mlp_users, mlp_items, int((mlp_weight > 0).sum()))
         user_block, item_block = self._block_shape(scores)
         for u in range(0, users.numel(), user_block):
             user_half = mlp_users[u : u + user_block].unsqueeze(1)
@@ -202,32 +204,3 @@ class NeuMF(Backbone):
     def _output_weights(self) -> tuple[Tensor, Tensor]:
         weight = self.output.weight[0]
         return weight[: self.max_size], weight[self.max_size :]
-
-
-def add_weighted_relu(scores: Tensor, users: Tensor, items: Tensor, weight: Tensor) -> Tensor:
-    r"""Add :math:`\sum_h w_h \max(0, u_h + v_h)` to ``scores`` in place, for every pair of u and v.
-
-    Since :math:`\max(0, x) = (x + |x|) / 2`, the sum is a rank-one part beside :math:`\frac{1}{2} \sum_h w_h
-    |u_h - (-v_h)|`: city-block distances, with the columns scaled by :math:`|w_h|`, of positive less those of
-    negative weight. Their kernel holds no activation; on Gowalla it is five times as fast as blocks of ReLU.
-
-    Args:
-        scores: ``(b, n)`` float32, overwritten.
-        users: ``(b, h)`` float32.
-        items: ``(n, h)`` float32.
-        weight: ``(h,)`` float32.
-
-    Returns:
-        ``scores``.
-    """
-    half = weight / 2
-    scores += (users @ half).unsqueeze(1)
-    scores += items @ half
-    scaled_users, negated_items = users * half.abs(), items * -half.abs()
-    for columns, sign in ((half > 0, 1), (half < 0, -1)):
-        some_items = negated_items[:, columns]
-        for block, some_users in zip(
-            scores.split(USERS_AT_ONCE), scaled_users[:, columns].split(USERS_AT_ONCE), strict=True
-        ):
-            block.add_(torch.cdist(some_users, some_items, p=1), alpha=sign)
-    return scores

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from bet_lightning.backbones import Edges, NeuMF
-from bet_lightning.backbones.neumf import USERS_AT_ONCE, add_weighted_relu
 
 Triplets = tuple[Tensor, Tensor, Tensor]
 
@@ -49,18 +48,6 @@ def test_equals_the_dense_formula(edges: Edges, triplets: Triplets, hidden: Sequ
     expected = torch.autograd.grad((expected_neg - 2 * expected_pos).square().sum(), parameters)
     for grad, wanted in zip(grads, expected, strict=True):
         torch.testing.assert_close(grad, wanted, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("num_users", [1, USERS_AT_ONCE, USERS_AT_ONCE + 3])
-def test_weighted_relu_of_every_pair(num_users: int) -> None:
-    users, items, weight = torch.randn(num_users, 6), torch.randn(9, 6), torch.tensor([1.0, -2, 0, 0.5, -0.1, 3])
-    start = torch.randn(num_users, 9)
-    expected = start + ((users[:, None] + items).clamp(min=0) * weight).sum(-1)
-    torch.testing.assert_close(add_weighted_relu(start.clone(), users, items, weight), expected)
-    torch.testing.assert_close(
-        add_weighted_relu(start.clone(), users, items, weight.abs()),
-        start + ((users[:, None] + items).clamp(min=0) * weight.abs()).sum(-1),
-    )
 
 
 @pytest.mark.parametrize("block_bytes", [1, 100, 500, 10**9])
