@@ -44,16 +44,18 @@ class Recommendations(NamedTuple):
 class PackedRecommender:
     """A recommender from a packed table, in numpy alone.
 
-    MF and NeuMF score from the packed rows. LightGCN's final vectors, and NGCF's, are made when a table is opened.
+    MF and NeuMF score from the packed rows, NGCF from final vectors.
 
     Args:
         table: The table.
-        memory: What LightGCN holds: its final ``vectors``, as large as a dense float32 table, or the ``least``, so that
-            it propagates anew, a few columns at a time, for every block of users: some hundred times slower.
+        memory: What is held beside the file: ``vectors`` in float32, LightGCN's final ones, which are as large as a
+            dense table, or the items' rows of MF, unless they can be read as they are; or the ``least``, so that for
+            every block of users LightGCN propagates anew, a few columns at a time, some hundred times slower, and MF
+            reads its items again.
         users_at_once: Users scored at once, in a block. Their scores of all items are held in memory. Larger blocks
-            make LightGCN faster where it holds the least.
-        num_threads: Blocks of users ranked at once (default: as many as the process has processors); LightGCN ranks one
-            at a time where it holds the least. The products are too small for numpy's own threads, which mostly wait
+            are faster where the least is held.
+        num_threads: Blocks of users ranked at once (default: as many as the process has processors); one at a time
+            where the least is held. The products are too small for numpy's own threads, which mostly wait
             for each other; ``OPENBLAS_NUM_THREADS=1`` turns them off.
 
     Attributes:
@@ -207,7 +209,7 @@ def _scorer(
     name = table.header["backbone"]["name"]
     scale = ItemScale(table, popularity)
     if name == "MF" or (name == "LightGCN" and not table.header["backbone"]["num_layers"]):
-        return MFScorer(table, scale)
+        return MFScorer(table, scale, keeps_items=memory == "vectors")
     if name == "NeuMF":
         return NeuMFScorer(table)
     if graph is not None and name == "NGCF":

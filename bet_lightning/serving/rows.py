@@ -102,11 +102,17 @@ class PackedRows:
         larger[self.order[: self._first_place[-2]]] = True
         return larger
 
-    def groups(self) -> Iterator[RowGroup]:
-        """Yield the rows by size, largest first, without those of size 0."""
+    def groups(self, rows_at_once: int | None = None) -> Iterator[RowGroup]:
+        """Yield the rows by size, largest first, without those of size 0.
+
+        Args:
+            rows_at_once: The most rows of a group; larger ones come in parts (default: no limit).
+        """
         for index, size in enumerate(self._sizes):
-            if size:
-                places = slice(int(self._first_place[index]), int(self._first_place[index + 1]))
+            first, last = int(self._first_place[index]), int(self._first_place[index + 1])
+            step = rows_at_once or max(1, last - first)
+            for start in range(first, last, step) if size else ():
+                places = slice(start, min(start + step, last))
                 yield RowGroup(places, self._read(places, index))
 
     def gather(self, rows: npt.NDArray[np.integer[Any]]) -> FloatArray:
@@ -147,6 +153,8 @@ class PackedRows:
         return out
 
     def _read(self, places: slice, index: int) -> FloatArray:
-        first, last = self._first_value[index], self._first_value[index + 1]
-        values = to_float(self._values[first:last], self._dtype).reshape(-1, self._sizes[index])
+        size = self._sizes[index]
+        first = self._first_value[index] + (places.start - self._first_place[index]) * size
+        last = first + (places.stop - places.start) * size
+        values = to_float(self._values[first:last], self._dtype).reshape(-1, size)
         return values if self._scales is None else values * self._scales[places, None].astype(np.float32)

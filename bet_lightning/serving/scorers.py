@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from bet_lightning.serving.packed_table import PackedTable
 from bet_lightning.serving.rows import FloatArray, Rows
 
 _TINY = float(np.finfo(np.float32).tiny)
+_ITEMS_AT_ONCE = 4096  # whose values are read at once where they are not kept
 _ITEMS_A_TOWER = 1024  # items in a block of NeuMF's hidden units
 _USERS_A_TOWER = 4  # users in such a block
 
@@ -84,27 +85,37 @@ class ItemScale:
 class MFScorer(Scorer):
     """Matrix factorisation: one product per group of items of one size, as wide as that size.
 
-    Items' values are views of a float32 file if no factors apply, and copies in float32 otherwise.
+    Items' values are views of a float32 file if no factors apply, and else copies in float32.
+
+    Args:
+        table: A packed table.
+        scale: Factors that scores are multiplied by.
+        keeps_items: Whether copies are made once and kept, rather than for every block of users again.
     """
 
-    def __init__(self, table: PackedTable, scale: ItemScale) -> None:
-        self._users, items = table.rows()
-        self.item_order, self.item_place = items.order, items.place
+    def __init__(self, table: PackedTable, scale: ItemScale, keeps_items: bool = True) -> None:
+        self._users, self._items = table.rows()
+        self.item_order, self.item_place = self._items.order, self._items.place
+        self.one_thread = not keeps_items
         norms = np.zeros(table.num_items, np.float32)
-        for places, values in items.groups():
+        for places, values in self._items.groups(_ITEMS_AT_ONCE):
             norms[self.item_order[places]] = np.einsum("ij,ij->i", values, values)
-        factors = scale.of(norms)
-        self._groups = []
-        for places, values in items.groups():
+        self._factors = scale.of(norms)
+        self._kept = list(self._scaled(None)) if keeps_items else None
+
+    def _scaled(self, rows_at_once: int | None) -> Iterator[tuple[slice, FloatArray]]:
+        """Yield items' places and values, times their factors, ``(size, rows)``."""
+        for places, values in self._items.groups(rows_at_once):
             used = values[:, : self._users.width]
-            scaled = used if factors is None else used * factors[self.item_order[places], None]
-            self._groups.append((places, scaled.T))
+            if self._factors is not None:
+                used = used * self._factors[self.item_order[places], None]
+            yield places, used.T
 
     def scores(self, users: Rows, out: FloatArray) -> None:
         """Score all items for some users: see :meth:`Scorer.scores`."""
         vectors = self._users.gather(users)
         done = 0
-        for places, values in self._groups:
+        for places, values in self._kept if self._kept is not None else self._scaled(_ITEMS_AT_ONCE):
             multiply = np.multiply if len(values) == 1 else np.matmul  # matmul is slow for one column
             multiply(vectors[:, : len(values)], values, out=out[:, places])
             done = places.stop
@@ -142,11 +153,11 @@ class NeuMFScorer(Scorer):
         weight, bias = self._tower[0]
         user_half = mlp @ weight[:, : mlp.shape[1]].T + bias
         out[:] = self._bias
-        for places, values in self._items[0].groups():
+        for places, values in self._items[0].groups(_ITEMS_AT_ONCE):
             size = min(values.shape[1], gmf.shape[1])
             out[:, places] += gmf[:, :size] @ values[:, :size].T
         done = 0
-        for places, values in self._items[1].groups():
+        for places, values in self._items[1].groups(_ITEMS_AT_ONCE):
             item_weight = weight[:, self._size : self._size + values.shape[1]]
             for start in range(0, len(values), _ITEMS_A_TOWER):
                 item_half = values[start : start + _ITEMS_A_TOWER] @ item_weight.T

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from bet_lightning.dtypes import Dtype
 from bet_lightning.objectives import SampledSoftmax
 from bet_lightning.ranking import top_k_items
 from bet_lightning.ranking.ranker import scale_items
-from bet_lightning.serving import PackedRecommender
+from bet_lightning.serving import PackedRecommender, scorers
 from bet_lightning.serving.recommender import Memory
 from tests.serving.conftest import BACKBONES, Packed
 
@@ -35,10 +36,11 @@ def test_scores_are_the_models(name: str, memory: Memory, pack: Callable[..., Pa
     np.testing.assert_allclose(scores, expected_scores(packed), atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("memory", ["vectors", "least"])
 @pytest.mark.parametrize("name", ["LightGCN", "MF", "NGCF"])
-def test_scores_of_a_softmax_are_the_models(name: str, pack: Callable[..., Packed]) -> None:
+def test_scores_of_a_softmax_are_the_models(name: str, memory: Memory, pack: Callable[..., Packed]) -> None:
     packed = pack(name, softmax=SOFTMAX)
-    recommender = PackedRecommender.load(packed.folder)
+    recommender = PackedRecommender.load(packed.folder, memory)
     for _ in range(2):  # whatever was scored before
         scores = recommender.score(np.arange(packed.data.num_users))
         # an item of no neighbours and no size has no norm: both divide rounding errors by nearly nothing there
@@ -77,6 +79,21 @@ def test_lists_are_the_models(name: str, ids: str, pack: Callable[..., Packed]) 
     unmasked = expected_scores(packed)[::-1]
     np.testing.assert_allclose(np.take_along_axis(unmasked, rows, axis=1), found.scores, atol=1e-6, rtol=1e-5)
     assert all(len(set(row)) == 10 for row in found.ids.tolist())
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "fp16", "int3"])
+@pytest.mark.parametrize("name", ["MF", "NeuMF"])
+def test_items_that_are_read_in_parts_score_the_same(
+    name: str, dtype: Dtype, pack: Callable[..., Packed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = pack(name, dtype)
+    users = np.arange(packed.data.num_users)
+    whole = PackedRecommender.load(packed.folder).score(users)
+    monkeypatch.setattr(scorers, "_ITEMS_AT_ONCE", 7)
+    for memory in get_args(Memory):
+        parts = PackedRecommender.load(packed.folder, memory)
+        np.testing.assert_allclose(parts.score(users), whole, atol=1e-6, rtol=1e-5)
+        assert parts._scorer.one_thread == (memory == "least" and name == "MF")
 
 
 @pytest.mark.parametrize(("dtype", "largest"), [("fp16", 1e-3), ("bf16", 8e-3), ("int8", 8e-3)])
