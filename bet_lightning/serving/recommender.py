@@ -22,7 +22,7 @@ from bet_lightning.serving.topk import top_k
 from bet_lightning.serving.vector_scorers import ColumnScorer, VectorScorer, kept_vectors, ngcf_vectors
 
 Memory = Literal["vectors", "least"]
-USERS = 32  # scored at once
+USERS = 64  # scored at once
 _COLUMNS = 2  # of LightGCN's final vectors computed at once: numpy adds two floats as one complex number
 
 
