@@ -1,11 +1,12 @@
 """Full ranking with metrics against torch_geometric's example and the bare product and top-k."""
 
 from collections.abc import Iterator
+from unittest import mock
 
 import torch
 from torch import Tensor
 
-from bet_lightning.backbones import Backbone, LightGCN, NeuMF
+from bet_lightning.backbones import Backbone, LightGCN, NeuMF, relu_sums
 from bet_lightning.objectives import BPR
 from bet_lightning.ranking import RankingMetrics
 from bet_lightning.recommender import Recommender
@@ -30,6 +31,12 @@ def example_loop(users: Tensor, items: Tensor, bench: Bench) -> float:
     return total / count
 
 
+def by_distances(recommender: Recommender, bench: Bench) -> dict[str, float]:
+    """Rank with NeuMF as where numba is not installed."""
+    with mock.patch.object(relu_sums, "compiled", lambda: None):
+        return recommender.evaluate(bench.all_users(BLOCK))
+
+
 def ranking(bench: Bench, make: type[Backbone], d: int, threads: int) -> list[Row]:
     """Full ranking of all users for one backbone."""
     recommender = Recommender(make(bench.edges, d), BPR(), metrics=RankingMetrics((K,)))
@@ -48,6 +55,8 @@ def ranking(bench: Bench, make: type[Backbone], d: int, threads: int) -> list[Ro
         expected, found = example_loop(users, items, bench), recommender.evaluate(bench.all_users(BLOCK))[f"recall@{K}"]
         if abs(expected - found) > 1e-6:
             raise AssertionError(f"ours ranks to recall {found}, the example to {expected}")
+    if make is NeuMF:
+        rivals["distances of torch.cdist"] = lambda: by_distances(recommender, bench)
     return compare(
         f"full ranking, {make.__name__}",
         lambda: recommender.evaluate(bench.all_users(BLOCK)),
@@ -64,4 +73,4 @@ def ranking(bench: Bench, make: type[Backbone], d: int, threads: int) -> list[Ro
 def run(bench: Bench, threads: int) -> Iterator[list[Row]]:
     """All benchmarks of evaluation."""
     yield ranking(bench, LightGCN, 64, threads)
-    yield ranking(bench, NeuMF, 64, threads)
+    yield ranking(bench, NeuMF, 128, threads)
