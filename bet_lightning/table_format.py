@@ -61,6 +61,11 @@ def size_bytes(max_size: int, min_size: int = 1) -> int:
     return 1 if max_size - min_size < 256 else 2
 
 
+def upper_bits(num_rows: int, num_filled: int, low: int) -> int:
+    """Return the bits of Elias and Fano's code above the low ones: a one a row, and a zero for each number passed."""
+    return num_filled + (num_rows - 1 >> low) + 1
+
+
 def low_bits(num_rows: int, num_filled: int) -> int | None:
     """Return how many low bits of a row's number Elias and Fano's code writes, None where a bit a row takes less.
 
@@ -68,7 +73,8 @@ def low_bits(num_rows: int, num_filled: int) -> int | None:
         num_rows: Rows of a table.
         num_filled: Those of them that have values.
     """
-    bits = [num_filled * (1 + low) + (num_rows - 1 >> low) + 1 for low in range(max(1, num_rows.bit_length()))]
+    lows = range(max(1, num_rows.bit_length()))
+    bits = [upper_bits(num_rows, num_filled, low) + num_filled * low for low in lows]
     return None if num_rows <= min(bits) else bits.index(min(bits))
 
 
@@ -82,7 +88,7 @@ def filled_bytes(num_rows: int, num_filled: int) -> int:
     if num_filled == num_rows:
         return 0
     low = low_bits(num_rows, num_filled)
-    bits = num_rows if low is None else num_filled * (1 + low) + (num_rows - 1 >> low) + 1
+    bits = num_rows if low is None else upper_bits(num_rows, num_filled, low) + num_filled * low
     return -(-bits // 8)
 
 

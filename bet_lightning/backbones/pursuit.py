@@ -69,9 +69,9 @@ class TablePursuit:
         Returns:
             The fitted table ``(num_rows, d)``, zero outside of the mask.
         """
-        table = self.full * self.kept(sizes)
-        used = torch.arange(int(sizes.max()), device=sizes.device)
-        table[:, used] = self._fit(sizes, used, steps)
+        table = torch.zeros_like(self.full)
+        used = int(sizes.max())
+        table[:, :used] = self._fit(sizes, torch.arange(used, device=sizes.device), steps)
         return table
 
     def error(self, sizes: Tensor, steps: int) -> float:
@@ -84,12 +84,16 @@ class TablePursuit:
         """Return some columns ``(c,)`` of the table that is fitted to sizes, ``(num_rows, c)``."""
         kept = columns < sizes.unsqueeze(1)
         table = self.full[:, columns] * kept
-        missing = self.target[:, columns] - self.propagate(table)
-        return table + self._towards_fit(kept, self.propagate(missing.mul_(self.weights)), steps)[0]
+        gradient = self._gradient(table, self.target[:, columns])
+        return table + self._towards_fit(kept, gradient, steps)[0]
 
     def gradient(self, table: Tensor) -> Tensor:
         """Return the objective's negative gradient P W (Z - P E) at a table E ``(num_rows, d)``, in its shape."""
-        return self.propagate((self.target - self.propagate(table)).mul_(self.weights))
+        return self._gradient(table, self.target)
+
+    def _gradient(self, table: Tensor, target: Tensor) -> Tensor:
+        """Return the negative gradient at some columns of a table, ``(num_rows, c)`` like their final vectors."""
+        return self.propagate((target - self.propagate(table)).mul_(self.weights))
 
     def _towards_fit(self, kept: Tensor, gradient: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """Run conjugate gradients, preconditioned by the curvature, on some columns of a table.

@@ -138,7 +138,7 @@ def describe(network: Backbone, data: DataSplit, cap: int, most: int, dtype: Dty
 
 
 def _grid_of(sizes: Tensor, width: int) -> tuple[int, int]:
-    """Return the coarsest grid that sizes lie on but for one row, and the size of that row, 0 if there is none."""
+    """Return the coarsest grid that sizes lie on except for one row, and the size of that row, 0 if there is none."""
     grid = coarsest_grid(sizes, width)
     return grid, int((sizes * (sizes % grid != 0)).max())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bet_lightning.table_format import filled_bytes, low_bits
+from bet_lightning.table_format import filled_bytes, low_bits, upper_bits
 
 Bits = npt.NDArray[np.uint8]
 
@@ -28,7 +28,7 @@ def pack_filled(rows: npt.NDArray[np.int64], num_rows: int) -> Bits:
         bits = np.zeros(num_rows, np.bool_)
         bits[rows] = True
         return np.packbits(bits)
-    upper = np.zeros(_upper_length(num_rows, len(rows), low), np.bool_)
+    upper = np.zeros(upper_bits(num_rows, len(rows), low), np.bool_)
     upper[(rows >> low) + np.arange(len(rows))] = True
     lower = (rows[:, None] >> np.arange(low) & 1).astype(np.bool_)
     return np.packbits(np.concatenate([upper, lower.ravel()]))
@@ -49,7 +49,7 @@ def unpack_filled(code: Bits, num_rows: int, num_filled: int) -> npt.NDArray[np.
         raise ValueError(f"{code.shape} of {code.dtype} do not say which {num_filled} of {num_rows} rows have values")
     bits = np.unpackbits(code)
     low = low_bits(num_rows, num_filled)
-    length = num_rows if low is None else _upper_length(num_rows, num_filled, low)
+    length = num_rows if low is None else upper_bits(num_rows, num_filled, low)
     ones = np.flatnonzero(bits[:length])
     if len(ones) != num_filled:
         raise ValueError(f"{len(ones)} rows have values, not {num_filled}")
@@ -60,8 +60,3 @@ def unpack_filled(code: Bits, num_rows: int, num_filled: int) -> npt.NDArray[np.
     if num_filled and (rows[-1] >= num_rows or (rows[1:] <= rows[:-1]).any()):
         raise ValueError("rows that have values are not in order")
     return np.asarray(rows, np.int64)
-
-
-def _upper_length(num_rows: int, num_filled: int, low: int) -> int:
-    """Return the bits of the numbers above their low bits: a one a row, and a zero for each number passed."""
-    return num_filled + (num_rows - 1 >> low) + 1

@@ -50,7 +50,7 @@ class PackedRecommender:
         table: The table.
         memory: What is held beside the file: ``vectors`` in float32, LightGCN's final ones, which are as large as a
             dense table, or the items' rows of MF, unless they can be read as they are; or the ``least``, so that for
-            every block of users LightGCN propagates anew, a few columns at a time, some hundred times slower, and MF
+            every block of users LightGCN propagates again, a few columns at a time, some hundred times slower, and MF
             reads its items again.
         users_at_once: Users scored at once, in a block. Their scores of all items are held in memory. Larger blocks
             are faster where the least is held.
