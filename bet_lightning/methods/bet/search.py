@@ -110,6 +110,7 @@ class BudgetedSearch:
         self.sampler_generator = torch.Generator().manual_seed(seed + 1)
         self.selection_generator = torch.Generator().manual_seed(seed + 2)
         self.probed: list[tuple[Proposal, float]] = []
+        self._seen: list[Sets] = []  # what the predictor sees of each of them, as far as it was asked
         self.num_earlier = 0  # of them, those that were measured for earlier budgets
         self.num_given = 0  # of the others, those that were not drawn
 
@@ -143,7 +144,7 @@ class BudgetedSearch:
     def given(self, action: Action, pending: Sequence[Proposal] = ()) -> Proposal:
         """Return the proposal of an action that is not drawn: its turn does not count."""
         with torch.no_grad():
-            predicted = self.predictor(*self._sets([action]))
+            predicted = self.predictor(*self._sets(action))
         return Proposal(len(self.probed) + len(pending), "given", action, float(predicted[0]))
 
     def observe(self, proposal: Proposal, fitness: float) -> float:
@@ -154,8 +155,9 @@ class BudgetedSearch:
         """
         self.probed.append((proposal, fitness))
         self.num_given += proposal.strategy == "given"
-        proposals, measured = zip(*self.probed, strict=True)
-        pairs = ActionFitness(*self._sets([p.action for p in proposals]), torch.tensor(measured, dtype=torch.float32))
+        self._seen += [self._sets(pair[0].action) for pair in self.probed[len(self._seen) :]]
+        seen = Sets(*(torch.cat(side) for side in zip(*self._seen, strict=True)))
+        pairs = ActionFitness(*seen, torch.tensor([pair[1] for pair in self.probed], dtype=torch.float32))
         loss = torch.zeros(())
         for _ in range(self.num_updates):
             self.optimizer.zero_grad()
@@ -174,21 +176,16 @@ class BudgetedSearch:
                 leaders[action.amount] = max(leaders.get(action.amount, pair), pair, key=lambda pair: pair[1])
         return [leaders[cap] for cap in sorted(leaders, key=lambda cap: abs(cap - sampler.cap))][:_LEADERS]
 
-    def _sets(self, actions: Sequence[Action]) -> Sets:
-        """What the predictor sees of actions, each by the first sampler that describes it.
+    def _sets(self, action: Action) -> Sets:
+        """What the predictor sees of an action, by the first sampler that describes it.
 
         Raises:
             LookupError: If none does.
         """
-        members: dict[int, list[int]] = {}
-        for position, action in enumerate(actions):
-            index = next((i for i, sampler in enumerate(self.samplers) if sampler.describes(action)), None)
-            if index is None:
-                raise LookupError(f"no family here knows actions of the kind {action.draw.kind}")
-            members.setdefault(index, []).append(position)
-        seen = [self.samplers[i].sets_of([actions[p] for p in positions]) for i, positions in members.items()]
-        order = torch.tensor([p for positions in members.values() for p in positions]).argsort()
-        return Sets(*(torch.cat(side)[order] for side in zip(*seen, strict=True)))
+        for sampler in self.samplers:
+            if sampler.describes(action):
+                return sampler.sets_of([action])
+        raise LookupError(f"no family here knows actions of the kind {action.draw.kind}")
 
     def go_on_from(self, state: Mapping[str, Any]) -> None:
         """Take over what an earlier search of the same families measured and learned, whatever its budgets were.
@@ -200,7 +197,7 @@ class BudgetedSearch:
         for proposal, _ in self.probed:
             known = any(sampler.covers(proposal.action) for sampler in self.samplers)
             if not known and proposal.strategy != "given":
-                self._sets([proposal.action])
+                self._sets(proposal.action)
         self.num_earlier = len(self.probed)
         self.num_given = 0
 
@@ -220,6 +217,7 @@ class BudgetedSearch:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state_dict``."""
         self.probed = [(Proposal.from_state(values), fitness) for values, fitness in state["probed"]]
+        self._seen = []
         self.num_earlier = state["num_earlier"]
         self.num_given = state["num_given"]
         self.predictor.load_state_dict(state["predictor"])
