@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from bet_lightning.backbones import Backbone
 from bet_lightning.objectives import BPR, Objective, SampledSoftmax, total_loss
+from bet_lightning.optimizers import RowAdam, release_rows
 from bet_lightning.ranking.metrics import RankingMetrics
 from bet_lightning.ranking.ranker import Ranker
 from bet_lightning.schedule import LRSchedule
@@ -66,15 +67,17 @@ class Recommender:
 
 
 def make_optimizer(
-    parameters: Iterator[torch.nn.Parameter], schedule: LRSchedule, steps_per_epoch: Callable[[], int]
+    network: Backbone, schedule: LRSchedule, steps_per_epoch: Callable[[], int], by_rows: bool = False
 ) -> tuple[torch.optim.Adam, LambdaLR]:
-    """Return Adam over the parameters, and the scheduler to be stepped after every batch.
+    """Return Adam over a backbone, and the scheduler to be stepped after every batch.
 
     Args:
-        parameters: What is trained.
+        network: What is trained.
         schedule: Its learning rate.
         steps_per_epoch: Returns the batches of an epoch; asked at every step, as it may not be known before the first.
+        by_rows: Whether steps touch no more rows of the tables than a batch does: see :class:`RowAdam`.
     """
+    release_rows(network)
     # LambdaLR multiplies the base rate, which is therefore 1
-    optimizer = torch.optim.Adam(parameters, lr=1.0, fused=True)
+    optimizer = RowAdam(network, lr=1.0) if by_rows else torch.optim.Adam(network.parameters(), lr=1.0, fused=True)
     return optimizer, LambdaLR(optimizer, lambda step: schedule(step, max(1, steps_per_epoch())))

@@ -80,18 +80,20 @@ def test_refuses_cut_offs_beyond_the_items_and_objectives_that_do_not_go() -> No
 
 
 def test_the_optimizer_is_adam_at_the_rate_of_the_schedule() -> None:
-    ours, plain = (nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2))
+    network = MF(EDGES, max_size=2)
+    ours, gradient = network.masked_table().weight, torch.linspace(-1, 1, 16).view(8, 2)
+    plain = nn.Parameter(ours.detach().clone())
     schedule, steps_per_epoch = LRSchedule(lr=0.5, decay=0.5, decay_epochs=1, min_lr=0.2), 0
-    optimizer, scheduler = make_optimizer(iter([ours]), schedule, lambda: steps_per_epoch)
+    optimizer, scheduler = make_optimizer(network, schedule, lambda: steps_per_epoch)
     steps_per_epoch = 2  # known only once the loaders are
     for rate in (0.5, 0.5, 0.25, 0.25, 0.2, 0.2):
         assert optimizer.param_groups[0]["lr"] == rate
-        ours.grad = torch.tensor([0.1, -0.3])
+        ours.grad = gradient
         optimizer.step()
         scheduler.step()
     reference = torch.optim.Adam([plain], lr=1.0)
     for rate in (0.5, 0.5, 0.25, 0.25, 0.2, 0.2):
         reference.param_groups[0]["lr"] = rate
-        plain.grad = torch.tensor([0.1, -0.3])
+        plain.grad = gradient
         reference.step()
     torch.testing.assert_close(ours, plain)

@@ -35,6 +35,7 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         rebuilds_rows: Whether a row of size 0 still gets a vector, from its neighbours in the graph.
+        looks_rows_up: Whether training reads no rows of the tables but a batch's.
         scoring_settings: Names of the attributes that scores depend on besides weights and edges, all plain numbers.
         recipe: How it is trained where a user says nothing.
         tables: The tables, all of one shape and one form.
@@ -45,6 +46,7 @@ class Backbone(nn.Module, ABC):
     """
 
     rebuilds_rows: bool
+    looks_rows_up: ClassVar[bool] = False
     scoring_settings: ClassVar[tuple[str, ...]] = ()
     recipe: ClassVar[Recipe] = Recipe()
     frequency: Tensor

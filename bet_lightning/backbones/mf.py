@@ -21,6 +21,7 @@ class MF(DotProductBackbone):
     """
 
     rebuilds_rows = False
+    looks_rows_up = True
 
     def __init__(self, edges: Edges, max_size: int = 128, init_std: float = 0.1) -> None:
         super().__init__(edges, max_size)

@@ -64,6 +64,7 @@ class NeuMF(Backbone):
     """
 
     rebuilds_rows = False
+    looks_rows_up = True
     recipe: ClassVar[Recipe] = Recipe(
         softmax=False,
         l2=0.01,

@@ -14,6 +14,7 @@ from bet_lightning.backbones import Backbone, Edges, LightGCN
 from bet_lightning.checkpoints import KIND, check_kind
 from bet_lightning.data import BPRBatch, Csr, RankingBatch
 from bet_lightning.objectives import Objective
+from bet_lightning.optimizers import can_step_by_rows, pays_by_rows
 from bet_lightning.ranking import RankingMetrics
 from bet_lightning.ranking.ranker import TopItems
 from bet_lightning.recommender import Recommender, make_optimizer
@@ -36,6 +37,8 @@ class RecommenderModule(pl.LightningModule):
         schedule: Learning rate of Adam from fresh weights; a search restarts it with every training.
         objective: The loss, and how items are ranked with it.
         ks: Cut-offs of the ranking metrics; ``predict`` lists the largest number of items.
+        row_steps: Whether a step touches no more rows than its batch looks up, with the same result; for MF and NeuMF
+            on one CPU process, with numba (default: where a table is large for its batches).
 
     Attributes:
         shared: Whether the ranks of several devices train and validate it together.
@@ -53,6 +56,7 @@ class RecommenderModule(pl.LightningModule):
         schedule: LRSchedule | None = None,
         objective: Objective | None = None,
         ks: Sequence[int] = (5, 10, 20),
+        row_steps: bool | None = None,
     ) -> None:
         super().__init__()
         if l2 is not None and l2 < 0:
@@ -65,6 +69,7 @@ class RecommenderModule(pl.LightningModule):
         self.schedule = schedule
         self.objective = objective
         self.ks = tuple(sorted(ks))
+        self.row_steps = row_steps
         self.shared = True
         self.metrics = RankingMetrics(self.ks, distributed_available_fn=lambda: self.shared and _is_distributed())
         self._recommender: Recommender | None = None
@@ -149,10 +154,32 @@ class RecommenderModule(pl.LightningModule):
         return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam over the whole table; the schedule may be replaced before each call."""
+        """Adam; the schedule may be replaced before each call."""
         schedule = self.schedule or self.recommender.schedule
-        optimizer, scheduler = make_optimizer(self.parameters(), schedule, lambda: int(self._steps_per_epoch()))
+        steps_per_epoch = lambda: int(self._steps_per_epoch())  # noqa: E731
+        optimizer, scheduler = make_optimizer(self.network, schedule, steps_per_epoch, self._steps_by_rows())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _steps_by_rows(self) -> bool:
+        """Whether steps touch the rows of their batch alone.
+
+        Raises:
+            ValueError: If that is wanted where it cannot be.
+        """
+        if self.row_steps is False:
+            return False
+        trainer = self.trainer
+        plain = trainer.world_size == 1 and trainer.precision == "32-true" and trainer.gradient_clip_val is None
+        possible = plain and can_step_by_rows(self.network)
+        if self.row_steps and not possible:
+            raise ValueError(
+                "model.row_steps true needs a backbone that only looks rows up (MF, NeuMF), one process on the CPU, "
+                "full precision, no gradient clipping, and numba"
+            )
+        if self.row_steps or not possible:
+            return possible
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        return data is not None and pays_by_rows(self.network, data.triplets.batch_size)
 
     def _steps_per_epoch(self) -> float:
         """Batches of an epoch; 1 before the trainer has met its loader, when only step 0 is asked for."""

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from bet_lightning.table_format import size_bytes
-from bet_lightning.tables.base import EmbeddingTable, Fill
+from bet_lightning.tables.base import Fill
+from bet_lightning.tables.prefix_table import PrefixTable
 from bet_lightning.tables.prefixes import unpack
 
 
-class MaskedEmbedding(EmbeddingTable):
+class MaskedEmbedding(PrefixTable):
     r"""Full table with a prefix mask: row n keeps its first ``sizes[n]`` columns.
 
     .. math::
@@ -39,8 +40,6 @@ class MaskedEmbedding(EmbeddingTable):
         ValueError: If ``num_rows`` or ``max_size`` is out of range.
     """
 
-    sizes: Tensor
-
     def __init__(self, num_rows: int, max_size: int) -> None:
         super().__init__()
         if num_rows < 1:
@@ -50,6 +49,12 @@ class MaskedEmbedding(EmbeddingTable):
         self.max_size = max_size
         self.weight = nn.Parameter(torch.zeros(num_rows, max_size))
         self.register_buffer("sizes", torch.full((num_rows,), max_size, dtype=dtype))
+        self._largest = (-1, max_size)  # version of the sizes, and the largest of them
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        """The full table."""
+        return self.weight
 
     @property
     def num_used(self) -> int:
@@ -64,6 +69,7 @@ class MaskedEmbedding(EmbeddingTable):
 
     def reset_parameters(self, fill: Fill) -> None:
         """Fill the whole weight; the sizes stay."""
+        self.bring_up_to_date()
         fill(self.weight)
 
     @torch.no_grad()
@@ -77,6 +83,7 @@ class MaskedEmbedding(EmbeddingTable):
             ValueError: If the shape, the dtype or a value of ``sizes`` is wrong.
         """
         check_sizes(sizes, self.num_rows, self.max_size)
+        self.bring_up_to_date()
         self.sizes.copy_(sizes)
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
@@ -89,7 +96,7 @@ class MaskedEmbedding(EmbeddingTable):
             ``(b, max_size)`` float32, or ``(num_rows, max_size)`` if ``rows`` is None. Not to be written to: without
             a row to mask it is the weight itself.
         """
-        return self._masked(rows, self.max_size)
+        return self._read(rows, self.max_size)
 
     def narrow(self, rows: Tensor | None = None) -> Tensor:
         """Return the same without the last columns that no row of the table uses.
@@ -100,10 +107,13 @@ class MaskedEmbedding(EmbeddingTable):
             ``(b, width)`` or ``(num_rows, width)``, width being the largest size, at least 1. On an accelerator
             the host would have to wait for the largest size: there all columns are returned.
         """
-        on_host = self.sizes.device.type == "cpu"
-        return self._masked(rows, max(1, int(self.sizes.max())) if on_host else self.max_size)
+        if self.sizes.device.type != "cpu":
+            return self._read(rows, self.max_size)
+        if self._largest[0] != self.sizes._version:  # a step must not take a look at every row
+            self._largest = self.sizes._version, max(1, int(self.sizes.max()))
+        return self._read(rows, self._largest[1])
 
-    def _masked(self, rows: Tensor | None, width: int) -> Tensor:
+    def _vectors(self, rows: Tensor | None, width: int) -> Tensor:
         # slicing nothing away would still cost the backward pass a copy of the table
         weight = self.weight if width == self.max_size else self.weight[:, :width]
         # index_select adds gradients of rows up without sorting them first, as an embedding's backward pass does

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from bet_lightning.table_format import size_bytes
-from bet_lightning.tables.base import EmbeddingTable, Fill
+from bet_lightning.tables.base import Fill
 from bet_lightning.tables.masked import MaskedEmbedding, check_sizes, size_dtype
+from bet_lightning.tables.prefix_table import PrefixTable
 from bet_lightning.tables.prefixes import index_dtype, pack, runs, unpack
 
 
-class PackedEmbedding(EmbeddingTable):
+class PackedEmbedding(PrefixTable):
     r"""The first ``sizes[n]`` values of every row n, one row after another in a vector; rows are padded with zeros.
 
     Reads like a :class:`MaskedEmbedding` of the same sizes, and has its gradient inside the mask. What is held through
@@ -39,7 +40,6 @@ class PackedEmbedding(EmbeddingTable):
             wrong.
     """
 
-    sizes: Tensor
     starts: Tensor
 
     def __init__(self, sizes: Tensor, max_size: int) -> None:
@@ -73,6 +73,11 @@ class PackedEmbedding(EmbeddingTable):
         return masked
 
     @property
+    def parameter(self) -> nn.Parameter:
+        """The values."""
+        return self.values
+
+    @property
     def num_used(self) -> int:
         """Number of parameters: the sum of the sizes."""
         return self.values.numel()
@@ -100,7 +105,7 @@ class PackedEmbedding(EmbeddingTable):
         Returns:
             ``(b, max_size)`` float32, or ``(num_rows, max_size)`` if ``rows`` is None.
         """
-        return self._padded(rows, self.max_size)
+        return self._read(rows, self.max_size)
 
     def narrow(self, rows: Tensor | None = None) -> Tensor:
         """Return the same without the last columns that no row of the table uses.
@@ -108,9 +113,9 @@ class PackedEmbedding(EmbeddingTable):
         Returns:
             ``(b, width)`` or ``(num_rows, width)``, width being the largest size, at least 1.
         """
-        return self._padded(rows, self._width)
+        return self._read(rows, self._width)
 
-    def _padded(self, rows: Tensor | None, width: int) -> Tensor:
+    def _vectors(self, rows: Tensor | None, width: int) -> Tensor:
         if rows is None:
             return unpack(self.values, self.sizes, width)
         sizes = self.sizes[rows]

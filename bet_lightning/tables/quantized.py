@@ -56,7 +56,7 @@ class QuantizedEmbedding(MaskedEmbedding):
     @torch.no_grad()
     def fit_steps(self) -> None:
         """Give every column a scale, and then every row the step of least squared error in units of them."""
-        values, kept = super()._masked(None, self.max_size), self._kept()
+        values, kept = super()._vectors(None, self.max_size), self._kept()
         self.columns.copy_(column_scales(values, kept))
         self.steps.copy_(fit_steps(values / step_of(self.columns), kept, LEVELS[self.dtype]))
 
@@ -86,8 +86,11 @@ class QuantizedEmbedding(MaskedEmbedding):
         steps = self.steps if rows is None else self.steps[rows]
         return step_of(steps).unsqueeze(1) * step_of(self.columns[:width])
 
-    def _masked(self, rows: Tensor | None, width: int) -> Tensor:
-        values = super()._masked(rows, width)
+    def _vectors(self, rows: Tensor | None, width: int) -> Tensor:
+        return self._decoded(super()._vectors(rows, width), rows)
+
+    def _decoded(self, values: Tensor, rows: Tensor | None) -> Tensor:
+        width = values.shape[1]
         sizes = self.sizes if rows is None else self.sizes[rows]
         with torch.no_grad():
             change = round_values(values, self.distances(rows, width), LEVELS[self.dtype]).sub_(values)

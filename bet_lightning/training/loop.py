@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from bet_lightning.methods.tasks import Outcome, Task
+from bet_lightning.optimizers import pays_by_rows
 from bet_lightning.recommender import Recommender, make_optimizer
 from bet_lightning.training.trial import Trial
 
@@ -49,7 +50,8 @@ def train_task(
     trial, network, begin = Trial(task), recommender.network, time.monotonic()
     trial.begin(network, seed)
     schedule = task.schedule or recommender.schedule
-    optimizer, scheduler = make_optimizer(network.parameters(), schedule, lambda: len(triplets))
+    by_rows = pays_by_rows(network, triplets.sampler.batch_size)
+    optimizer, scheduler = make_optimizer(network, schedule, lambda: len(triplets), by_rows)
     if trial.has_untrained_result:
         trial.record(network, recommender.evaluate(users(task.user_share)))
     while not trial.finished:

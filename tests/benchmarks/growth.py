@@ -45,7 +45,7 @@ def measure(num_rows: int, num_interactions: int, rounds: int) -> dict[str, floa
 
     def work() -> None:
         edges = random_edges(num_rows, num_interactions)
-        step = rivals.our_step(LightGCN(edges, WIDTH))
+        step = rivals.our_step(LightGCN(edges, WIDTH), BATCH)
         seconds = []
         for turn in range(rounds + 1):
             chosen = torch.randint(len(edges.users), (BATCH,), generator=torch.Generator().manual_seed(turn))

@@ -11,6 +11,9 @@ from torch_geometric.nn.models import LightGCN as PyGLightGCN
 from bet_lightning.backbones import MF, NGCF, Backbone, Edges, LightGCN, NeuMF
 from bet_lightning.data import BPRBatch
 from bet_lightning.objectives import BPR, total_loss
+from bet_lightning.optimizers import pays_by_rows
+from bet_lightning.recommender import make_optimizer
+from bet_lightning.schedule import LRSchedule
 
 Step = Callable[[BPRBatch], object]
 L2 = 1e-4
@@ -22,9 +25,11 @@ def bpr_loss(pos_scores: Tensor, neg_scores: Tensor, ego: Tensor, size: int) -> 
     return loss
 
 
-def train_step(model: nn.Module, loss_of: Callable[[BPRBatch], Tensor], fused: bool = False) -> Step:
-    """A step of Adam on a loss; ``fused`` updates all of a table in one pass."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fused)
+def train_step(
+    model: nn.Module, loss_of: Callable[[BPRBatch], Tensor], optimizer: torch.optim.Optimizer | None = None
+) -> Step:
+    """A step on a loss, of plain Adam unless an optimiser is given."""
+    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3)
 
     def step(batch: BPRBatch) -> None:
         optimizer.zero_grad()
@@ -34,9 +39,11 @@ def train_step(model: nn.Module, loss_of: Callable[[BPRBatch], Tensor], fused: b
     return step
 
 
-def our_step(model: Backbone) -> Step:
-    """A step of Adam on the loss that the package trains with."""
-    return train_step(model, lambda batch: total_loss(model, BPR(), L2, batch), fused=True)
+def our_step(model: Backbone, batch_size: int) -> Step:
+    """A step as the package trains, for batches of a size."""
+    by_rows = pays_by_rows(model, batch_size)
+    optimizer, _ = make_optimizer(model, LRSchedule(1e-3), lambda: 1, by_rows)
+    return train_step(model, lambda batch: total_loss(model, BPR(), L2, batch), optimizer)
 
 
 def _triplet_loss(final: Tensor, ego: Tensor, batch: BPRBatch, num_users: int) -> Tensor:

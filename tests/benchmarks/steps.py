@@ -58,7 +58,7 @@ def compare_steps(
     """Steps on the same batches."""
     return compare(
         name,
-        on_batches(rivals.our_step(ours), bench, batch),
+        on_batches(rivals.our_step(ours, batch), bench, batch),
         {rival: on_batches(step, bench, batch) for rival, step in others.items()},
         floor=floor,
         d=d,
@@ -95,29 +95,22 @@ def neumf(bench: Bench, d: int, batch: int, threads: int) -> list[Row]:
         "a lookup a side, plain Adam": rivals.plain_neumf_step(NeuMF(bench.edges, d)),
         "whole table masked, plain Adam": rivals.masked_neumf_step(NeuMF(bench.edges, d)),
     }
-    return compare_steps("NeuMF step", ours, others, bench, d, batch, threads, adam_floor(ours))
+    return compare_steps("NeuMF step", ours, others, bench, d, batch, threads)
 
 
 def mf_epoch(bench: Bench, d: int, batch: int, threads: int) -> list[Row]:
-    """A whole epoch of MF, sampling included, against ``implicit`` (if it is installed) and dense Adam alone."""
-    ours = MF(bench.edges, d)
-    step, adam = rivals.our_step(ours), adam_floor(ours)
+    """A whole epoch of MF, sampling included, against ``implicit`` (if it is installed)."""
+    step = rivals.our_step(MF(bench.edges, d), batch)
     bench.data.triplets.batch_size = batch
-    steps = len(bench.data.triplets)
 
     def epoch() -> None:
         for triplets in bench.data.train_dataloader():
             step(triplets)
 
-    def floor() -> None:
-        for _ in range(steps):
-            adam()
-
     return compare(
         "MF epoch",
         epoch,
         _implicit_epoch(bench, d, threads),
-        floor=floor,
         d=d,
         batch=batch,
         threads=threads,
@@ -157,7 +150,7 @@ def lightning_overhead(bench: Bench, d: int, batch: int, threads: int) -> list[R
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    bare = rivals.our_step(LightGCN(bench.edges, d))
+    bare = rivals.our_step(LightGCN(bench.edges, d), batch)
 
     def with_trainer() -> None:
         trainer.fit_loop.epoch_loop.batch_progress.reset()

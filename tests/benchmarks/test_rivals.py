@@ -32,7 +32,7 @@ def test_fast_step_trains_what_the_reference_trains(name: str) -> None:
     start = torch.nn.utils.parameters_to_vector(fast.parameters()).detach().clone()
     # the same rounded weights of edges: NGCF's normalised outputs magnify the last bit within 20 steps
     adjacency = NormalizedGraph(bench.edges).double().csr().to_sparse_coo().coalesce()
-    steps = rivals.our_step(fast), reference(plain, adjacency)
+    steps = rivals.our_step(fast, 2048), reference(plain, adjacency)
     for batch in bench.batches(2048, 20):
         for step in steps:
             step(batch)

@@ -69,7 +69,7 @@ class Training:
         Trial(task).begin(self.network, SEED)
         self.batches = self.data.train_dataloader()
         schedule = task.schedule or self.recommender.schedule
-        self.optimizer, self.scheduler = make_optimizer(self.network.parameters(), schedule, lambda: len(self.batches))
+        self.optimizer, self.scheduler = make_optimizer(self.network, schedule, lambda: len(self.batches))
         self.epoch = 0
 
     def train_epoch(self) -> float:

@@ -38,6 +38,7 @@ def test_a_training_step_returns_and_logs_the_loss_of_the_recommender(module: Re
 
 def test_learning_rate_follows_the_schedule_in_force(module: RecommenderModule) -> None:
     module.schedule = LRSchedule(lr=0.5, decay=0.5, decay_epochs=1, min_lr=0.1)
+    module.row_steps = False
     module.trainer = SimpleNamespace(num_training_batches=2)  # type: ignore[assignment]
     configured = module.configure_optimizers()
     assert isinstance(configured, dict)
