@@ -15,6 +15,7 @@ import yaml
 
 Settings = Mapping[str, Any]  # as a config of ``fit`` has them
 _KEYS = {"base", "axes", "seeds"}
+_SOURCE = "starts_from"  # of a value of an axis: the value that it takes the full table from
 _MACHINE = (
     "data_dir",
     "default_root_dir",
@@ -32,11 +33,14 @@ class Cell:
         values: Name of the value of each axis.
         seed: Seed of the run.
         settings: What its run is configured with.
+        source: Values of the cell whose full table its method starts from, if that cell has been run; None where it
+            trains one of its own. Either way it is the same table, so that this is no part of the settings.
     """
 
     values: Mapping[str, str]
     seed: int
     settings: Settings
+    source: Mapping[str, str] | None = None
 
     @property
     def name(self) -> str:
@@ -68,6 +72,8 @@ class Comparison:
     def read(cls, path: Path) -> Comparison:
         """Read a comparison: ``base`` settings, ``axes`` of named settings merged over them in order, and ``seeds``.
 
+        A value of an axis may name another in ``starts_from``: one whose runs train the same full table.
+
         Raises:
             ValueError: If the file is missing or not of this form.
         """
@@ -84,12 +90,24 @@ class Comparison:
         cells = []
         for names in itertools.product(*(values for values in axes.values())):
             settings: Settings = content.get("base") or {}
-            for (_, values), name in zip(axes.items(), names, strict=True):
-                settings = merge(settings, values[name] or {})
-            chosen = dict(zip(axes, (str(name) for name in names), strict=True))
+            chosen: dict[str, str] = {}
+            others: dict[str, str] = {}
+            for (axis, values), name in zip(axes.items(), names, strict=True):
+                chosen[axis] = str(name)
+                own = dict(values[name] or {})
+                if _SOURCE in own:
+                    others[axis] = str(own.pop(_SOURCE))
+                    if others[axis] not in map(str, values):
+                        raise ValueError(f"{path}: {axis} {name} starts from {others[axis]}, which there is not")
+                settings = merge(settings, own)
+            source = {**chosen, **others} if others else None
             for seed in content.get("seeds") or [0]:
-                cells.append(Cell(chosen, int(seed), merge(settings, {"seed_everything": int(seed)})))
+                cells.append(Cell(chosen, int(seed), merge(settings, {"seed_everything": int(seed)}), source))
         return cls(path, tuple(axes), tuple(cells))
+
+    def source_of(self, cell: Cell) -> Cell | None:
+        """Return the cell whose full table another one starts from, if it starts from one."""
+        return next((each for each in self.cells if each.values == cell.source and each.seed == cell.seed), None)
 
 
 def merge(base: Settings, more: Settings) -> Settings:

@@ -17,9 +17,11 @@ from rich.table import Table
 from bet_lightning.compare.cells import Cell, Comparison
 from bet_lightning.compare.plots import plot_tradeoff
 from bet_lightning.compare.rows import Row, is_done, read_rows, rows_of, without_cell, write_rows
+from bet_lightning.methods.tasks import FULL
 from bet_lightning.runs.folder import read_record
 
 log = logging.getLogger(__name__)
+FULL_CHECKPOINT = Path("checkpoints", f"{FULL}.ckpt")
 Command = Callable[[list[str]], None]
 
 
@@ -54,7 +56,8 @@ def compare(args: Sequence[str], command: Command) -> int:
     for number, cell in enumerate(missing, 1):
         log.info("cell %d of %d: %s", number, len(missing), cell.name)
         try:
-            found = run_cell(cell, options.runs / options.file.stem, command, overrides)
+            folder = options.runs / options.file.stem
+            found = run_cell(cell, folder, command, [*overrides, *start_of(comparison.source_of(cell), folder)])
         except SystemExit as stop:
             if stop.code not in (1, 2):
                 raise
@@ -82,8 +85,8 @@ def run_cell(cell: Cell, folder: Path, command: Command, overrides: Sequence[str
         command: Runs one command of the command line.
         overrides: Further arguments of ``fit``, as where data lies on this machine.
     """
-    run = folder / f"{cell.name}-{cell.key}"
-    config = folder / f"{cell.name}-{cell.key}.yaml"
+    run = folder_of(cell, folder)
+    config = run.with_name(f"{run.name}.yaml")
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(yaml.safe_dump(dict(cell.settings), sort_keys=False))
     common = [f"--trainer.default_root_dir={run}", *overrides]
@@ -94,6 +97,22 @@ def run_cell(cell: Cell, folder: Path, command: Command, overrides: Sequence[str
     written = yaml.safe_load((run / "config.yaml").read_text())
     split = written["data"]["init_args"].get("split") or ""
     return rows_of(cell, read_record(run), split)
+
+
+def start_of(source: Cell | None, folder: Path) -> list[str]:
+    """Return the argument that lets a run start from the full table of another cell, where that is trained.
+
+    Args:
+        source: The other cell.
+        folder: Where the runs of the comparison are.
+    """
+    checkpoint = folder_of(source, folder) / FULL_CHECKPOINT if source else None
+    return [f"--search.method.pretrain.checkpoint={checkpoint}"] if checkpoint and checkpoint.is_file() else []
+
+
+def folder_of(cell: Cell, folder: Path) -> Path:
+    """Return the folder of a cell's run among those of a comparison."""
+    return folder / f"{cell.name}-{cell.key}"
 
 
 def summary_table(comparison: Comparison, rows: Sequence[Row]) -> Table:

@@ -44,9 +44,22 @@ def test_a_key_follows_what_matters(tmp_path: Path) -> None:
     assert first.key == same.key  # where data lies and on how many devices it runs
 
 
+def test_a_value_may_start_from_the_full_table_of_another(tmp_path: Path) -> None:
+    plain = Comparison.read(write(tmp_path, CONTENT))
+    content = merge(CONTENT, {"axes": {"method": {"other": {"starts_from": "own"}}}})
+    comparison = Comparison.read(write(tmp_path, content))
+    sources = {cell.name: comparison.source_of(cell) for cell in comparison.cells}
+    assert sources["small-own-seed3"] is None
+    for data in ("small", "large"):
+        found = sources[f"{data}-other-seed3"]
+        assert found is not None and found.name == f"{data}-own-seed3"
+    assert [cell.key for cell in plain.cells] == [cell.key for cell in comparison.cells]  # the result is the same
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        ({"axes": {"method": {"a": {"starts_from": "b"}}}}, "method a starts from b, which there is not"),
         ("nothing", "a comparison has base, axes and seeds, got str"),
         ({"axis": {}}, "a comparison has base, axes and seeds, got axis"),
         ({"axes": {"data": []}}, r"axis data needs named values, got \[\]"),

@@ -68,6 +68,22 @@ def test_a_killed_cell_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_full_table_is_trained_once_for_methods_that_share_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_comparison(tmp_path, [3])
+    content = yaml.safe_load(path.read_text())
+    content["axes"]["method"] = {"bet": None, "again": {"starts_from": "bet"}}
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    main(["compare", str(path), "--runs", str(tmp_path / "runs")])
+    rows = read_rows(tmp_path / "table.csv")
+    epochs = {row["method"]: int(row["epochs"]) for row in rows if row["result"] == "full"}
+    assert epochs["bet"] > 0 and epochs["again"] == 0
+    metrics = [[row["ndcg@20"] for row in rows if row["method"] == method] for method in ("bet", "again")]
+    assert metrics[0] == metrics[1]
+
+
+@pytest.mark.slow
 def test_a_cell_that_fails_is_named_and_the_others_are_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_comparison(tmp_path, [3])
     content = yaml.safe_load(path.read_text())
