@@ -53,7 +53,7 @@ class FitnessPredictor(SetPredictor):
         group = torch.searchsorted(starts, ranks, right=True).clamp(max=len(starts) - 1) - 1
         until = prefix[group] + (ranks - starts[group]).unsqueeze(1) * element[group]
         follows = (action.diff() == 0).unsqueeze(1)  # the set before is of the same action
-        sums = torch.cat([until[:1], until[1:] - until[:-1] * follows])
+        sums = torch.cat([until[:1], until[1:] - until[:-1] * follows]).float()
         return (action + 1) * self.max_size - 1 - position, sums
 
     def encode(self, users: Tensor, items: Tensor, precision: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class FitnessPredictor(SetPredictor):
         item_sums = self._side_sums("item", self.rho_items, items)
         sums = user_sums[1].new_zeros(int(place[-1]) + 1, user_sums[1].shape[1])
         for sets, side_sums in (user_sums, item_sums):
-            sums = sums.index_add(0, place[sets], side_sums)
+            sums.index_add_(0, place[sets], side_sums)
         return self._pool(sums, counts, precision)
 
     def encode_rows(

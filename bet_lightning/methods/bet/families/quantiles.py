@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,6 +10,7 @@ from bet_lightning.methods.bet.families.distributions import DISTRIBUTIONS, Size
 
 _TOLERANCE = 1e-4  # of the bracket, squared columns a row: a mixture of its ends is then off by a thousandth of a row
 _NEWTON_STEPS = 8
+_PLACE_BITS, _KEY_BITS = 15, 47  # of the 63 that a number has: places of up to 32,767 columns
 _MAX_STEPS = 60  # bisection alone halves the bracket below float64's resolution by then
 
 
@@ -37,11 +39,20 @@ def quantile_counts(
     real = _mix_to_caps(_Tails(kinds, shapes, num_rows.double(), min_size, max_size), caps.double())
     tail = real.floor().long()
     left = caps - tail.sum(1)
-    by_remainder = (real - tail).argsort(dim=1, descending=True, stable=True)
+    by_remainder = _largest_first(real - tail)
     tail.scatter_add_(1, by_remainder, (torch.arange(max_size) < left[:, None]).long())
     counts = torch.empty_like(tail)
     counts[order] = tail - torch.nn.functional.pad(tail[:, 1:], (0, 1))
     return counts
+
+
+def _largest_first(remainders: Tensor) -> Tensor:
+    """Return (b, n) places of remainders in [0, 1), the largest of each row first, of equal ones the first.
+
+    The places are part of the numbers that numpy sorts, several times as fast as a stable argsort.
+    """
+    keys = (1 - remainders).mul_(2.0**_KEY_BITS).long() * 2**_PLACE_BITS + torch.arange(remainders.shape[1])
+    return torch.from_numpy(np.sort(keys.numpy(), axis=1)) % 2**_PLACE_BITS
 
 
 class _Tails:
