@@ -1,6 +1,7 @@
 """What the benchmarks run on: a named data set, or a synthetic graph of Gowalla's shape."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -27,15 +28,17 @@ class Bench:
         name: Data set, or ``synthetic``.
         folder: Folder of data sets.
         rounds: Counted runs of each contestant.
+        shape: Users, items and interactions of ``synthetic``.
     """
 
     name: str
     folder: Path
     rounds: int
+    shape: Mapping[str, int] = field(default_factory=GOWALLA_SHAPE.copy)
 
     def module(self, batch_size: int = 2048, eval_batch_size: int = 1024) -> InteractionDataModule:
         """A data module that has read and split the data."""
-        shape = GOWALLA_SHAPE if self.name == "synthetic" else {}
+        shape = self.shape if self.name == "synthetic" else {}
         module = InteractionDataModule(
             self.name, str(self.folder), batch_size=batch_size, eval_batch_size=eval_batch_size, **shape
         )

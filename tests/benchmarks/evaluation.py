@@ -1,6 +1,5 @@
 """Full ranking with metrics against torch_geometric's example and the bare product and top-k."""
 
-from collections.abc import Iterator
 from unittest import mock
 
 import torch
@@ -70,7 +69,7 @@ def ranking(bench: Bench, make: type[Backbone], d: int, threads: int) -> list[Ro
     )
 
 
-def run(bench: Bench, threads: int) -> Iterator[list[Row]]:
-    """All benchmarks of evaluation."""
-    yield ranking(bench, LightGCN, 64, threads)
-    yield ranking(bench, NeuMF, 128, threads)
+WORKS = {
+    "full ranking, LightGCN": lambda bench, threads: ranking(bench, LightGCN, 64, threads),
+    "full ranking, NeuMF": lambda bench, threads: ranking(bench, NeuMF, 128, threads),
+}

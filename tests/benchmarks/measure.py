@@ -6,13 +6,15 @@ import gc
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import psutil
+import torch
 
 Work = Callable[[], object]
+MAX_UNREST = 0.2  # beyond which the floor of a row moved too much while it was measured
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Row:
         floor_s: Median seconds of the bare kernels that the work cannot do without; None if not defined.
         peak_memory_mb: Resident memory that ours needs at most beyond what was there before, in MB.
         per_s: Units a second of ours, where the work has a natural unit; else None.
+        spread: How far apart our fastest and slowest run are, over the median.
+        unrest: The same of the floor, or of work that is always the same where there is no floor.
     """
 
     name: str
@@ -42,19 +46,48 @@ class Row:
     floor_s: float | None
     peak_memory_mb: float
     per_s: float | None = None
+    spread: float = 0.0
+    unrest: float = 0.0
+
+    @property
+    def refused(self) -> bool:
+        """Whether the machine was too busy for the times to be compared."""
+        return self.unrest > MAX_UNREST
 
     @property
     def ratio(self) -> float | None:
-        """How many times as fast as the rival ours is."""
-        return self.rival_s / self.ours_s if self.rival_s is not None else None
+        """How many times as fast as the rival ours is; None without a rival, or where the machine was busy."""
+        return self.rival_s / self.ours_s if self.rival_s is not None and not self.refused else None
+
+    @property
+    def floor_ratio(self) -> float | None:
+        """Our time over the floor's; None without a floor, or where the machine was busy."""
+        return self.ours_s / self.floor_s if self.floor_s is not None and not self.refused else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values with the ratio."""
-        return {**asdict(self), "ratio": self.ratio}
+        """Plain values with the ratios."""
+        return {**asdict(self), "ratio": self.ratio, "floor_ratio": self.floor_ratio, "refused": self.refused}
 
 
-def paired(contestants: Mapping[str, Work], rounds: int, slow: float = 20.0) -> dict[str, float]:
-    """Time contestants in turn and return each one's median seconds.
+def spread_of(seconds: Sequence[float]) -> float:
+    """How far apart the fastest and the slowest run are, over their median."""
+    return (max(seconds) - min(seconds)) / statistics.median(seconds)
+
+
+def reference() -> Work:
+    """Work that is always the same, of some 10 ms: a matrix product in cache and a copy beyond it."""
+    square, long = torch.ones(512, 512), torch.ones(4_000_000)
+
+    def work() -> None:
+        for _ in range(2):
+            square @ square
+            long.clone()
+
+    return work
+
+
+def paired(contestants: Mapping[str, Work], rounds: int, slow: float = 20.0) -> dict[str, list[float]]:
+    """Time contestants in turn and return the seconds of each one's runs.
 
     Args:
         contestants: Work by name; each is run once before it counts, unless that takes longer than ``slow``.
@@ -72,7 +105,7 @@ def paired(contestants: Mapping[str, Work], rounds: int, slow: float = 20.0) -> 
         for name, work in contestants.items():
             if name not in enough:
                 seconds[name].append(_time(work))
-    return {name: statistics.median(times) for name, times in seconds.items()}
+    return seconds
 
 
 def _time(work: Work) -> float:
@@ -130,11 +163,14 @@ def compare(
         rounds: Counted runs.
         units: How many natural units (triplets, actions) one run of ours does.
     """
-    contestants = {"": ours, **rivals, **({"floor": floor} if floor else {})}
-    medians = paired(contestants, rounds)
+    seconds = paired({"": ours, **rivals, "floor": floor or reference()}, rounds)
+    medians = {each: statistics.median(times) for each, times in seconds.items()}
     peak = peak_memory_mb(ours)
     base = medians[""]
     per_s = units / base if units else None
-    bottom = medians.get("floor")
+    bottom = medians["floor"] if floor else None
+    spread, unrest = spread_of(seconds[""]), spread_of(seconds["floor"])
     shown: list[tuple[str, float | None]] = [(rival, medians[rival]) for rival in rivals] or [("", None)]
-    return [Row(name, d, batch, threads, base, rival, taken, bottom, peak, per_s) for rival, taken in shown]
+    return [
+        Row(name, d, batch, threads, base, rival, taken, bottom, peak, per_s, spread, unrest) for rival, taken in shown
+    ]

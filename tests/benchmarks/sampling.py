@@ -1,7 +1,5 @@
 """Negatives, and candidate actions, against torch_geometric and the BET authors' way."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -145,9 +143,4 @@ def iteration(bench: Bench, threads: int) -> list[Row]:
     )
 
 
-def run(bench: Bench, threads: int) -> Iterator[list[Row]]:
-    """All benchmarks of sampling."""
-    yield negatives(bench, threads)
-    yield actions(bench, threads)
-    yield iteration(bench, threads)
-    yield scale(bench, threads)
+WORKS = {"negatives": negatives, "actions": actions, "iteration": iteration, "scale": scale}

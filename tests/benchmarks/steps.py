@@ -1,7 +1,7 @@
 """Training steps of the backbones against peers and against the bare kernels they need."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pytorch_lightning as pl
@@ -172,12 +172,12 @@ def lightning_overhead(bench: Bench, d: int, batch: int, threads: int) -> list[R
     )
 
 
-def run(bench: Bench, threads: int) -> Iterator[list[Row]]:
-    """All benchmarks of training."""
-    yield lightgcn(bench, 64, 2048, threads)
-    yield lightgcn(bench, 128, 10_000, threads)
-    yield ngcf(bench, 64, 2048, threads)
-    yield neumf(bench, 64, 2048, threads)
-    yield mf_epoch(bench, 64, 2048, threads)
-    yield mf_epoch(bench, 64, 16_384, threads)
-    yield lightning_overhead(bench, 64, 2048, threads)
+WORKS = {
+    "LightGCN, d=64": lambda bench, threads: lightgcn(bench, 64, 2048, threads),
+    "LightGCN, d=128": lambda bench, threads: lightgcn(bench, 128, 10_000, threads),
+    "NGCF": lambda bench, threads: ngcf(bench, 64, 2048, threads),
+    "NeuMF": lambda bench, threads: neumf(bench, 64, 2048, threads),
+    "MF epoch": lambda bench, threads: mf_epoch(bench, 64, 2048, threads),
+    "MF epoch, large batches": lambda bench, threads: mf_epoch(bench, 64, 16_384, threads),
+    "Lightning": lambda bench, threads: lightning_overhead(bench, 64, 2048, threads),
+}

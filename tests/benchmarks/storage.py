@@ -8,6 +8,7 @@ where packed rows start. Steps are timed in turn on the same batches.
 import argparse
 import itertools
 import json
+import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def main(args: Sequence[str] | None = None) -> dict[str, Any]:
     works = {storage: step_of(training, bench, options.batch_size) for storage, training in trainings.items()}
     for training in trainings.values():
         training.network.train()
-    result["step_s"] = paired(works, options.steps)
+    result["step_s"] = {name: statistics.median(times) for name, times in paired(works, options.steps).items()}
     result["bytes"] = {storage: held(training) for storage, training in trainings.items()}
     totals = {storage: sum(parts.values()) for storage, parts in result["bytes"].items()}
     result["memory_ratio"] = totals["packed"] / totals["masked"]

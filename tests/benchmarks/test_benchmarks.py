@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 from bet_lightning import cli
 from bet_lightning.runs.folder import read_record
 from tests.benchmarks import __main__ as benchmarks
-from tests.benchmarks import basis, convergence, growth, probes, ranks, round_trip, serving, storage
-from tests.benchmarks.measure import paired
+from tests.benchmarks import basis, convergence, device, growth, probes, ranks, round_trip, serving, storage
+from tests.benchmarks.data import Bench
+from tests.benchmarks.measure import Row, paired, spread_of
 from tests.conftest import write_config
 
 DATA_DIR = os.environ.get("BET_DATA_DIR", "")
@@ -17,11 +19,47 @@ needs_data = pytest.mark.skipif(
 )
 
 
-def test_medians_of_paired_runs() -> None:
+def test_contestants_take_turns() -> None:
     calls: list[str] = []
-    medians = paired({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
+    seconds = paired({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
     assert calls == ["a", "b"] * 3  # a warm-up, then in turns
-    assert set(medians) == {"a", "b"} and min(medians.values()) >= 0
+    assert seconds.keys() == {"a", "b"} and all(len(times) == 2 and min(times) >= 0 for times in seconds.values())
+
+
+def test_ratios_are_refused_where_the_floor_moved() -> None:
+    calm = Row("step", 64, 8, 1, ours_s=2.0, rival="other", rival_s=6.0, floor_s=1.0, peak_memory_mb=0.0, unrest=0.19)
+    assert (calm.ratio, calm.floor_ratio, calm.refused) == (3.0, 2.0, False)
+    busy = replace(calm, unrest=0.21)
+    assert (busy.ratio, busy.floor_ratio, busy.refused) == (None, None, True)
+    assert spread_of([1.0, 1.1, 0.9]) == pytest.approx(0.2)
+
+
+def test_refused_rows_are_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, unrest, calls = tmp_path / "rows.json", {"a": 0.0, "b": 0.5}, []
+
+    def benchmark(name: str) -> benchmarks.Benchmark:
+        def run(bench: Bench, threads: int) -> list[Row]:
+            calls.append(name)
+            return [Row(name, 1, 1, threads, 1.0, "other", 2.0, None, 0.0, unrest=unrest[name])]
+
+        return run
+
+    monkeypatch.setattr(benchmarks, "GROUPS", {"steps": {name: benchmark(name) for name in unrest}})
+    arguments = ["--threads", "1", "--json", str(path), "--groups", "steps"]
+    rows = benchmarks.main(arguments)
+    assert [(row.name, row.ratio) for row in rows] == [("a", 2.0), ("b", None)]
+    unrest["b"] = 0.1
+    rows = benchmarks.main([*arguments, "--again"])
+    assert calls == ["a", "b", "b"]
+    assert [(row.name, row.ratio) for row in rows] == [("a", 2.0), ("b", 2.0)]
+    assert [row["refused"] for row in json.loads(path.read_text())["rows"]] == [False, False]
+
+
+def test_the_check_of_a_device_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = device.main(["--short"])
+    assert [row[0] for row in rows] == list(device.CASES)
+    assert all(row[1] == "yes" and row[4] in ("no", "") and float(row[2]) > 0 for row in rows)
+    assert "a run of BET with LightGCN" in capsys.readouterr().out
 
 
 @pytest.mark.slow
