@@ -32,12 +32,14 @@ class NeuMFFactors(NamedTuple):
         mlp_users: ``(num_users, hidden[0])`` float32, the user's half of the first layer, with its bias.
         mlp_items: ``(num_items, hidden[0])`` float32, the item's half of the first layer. Where it is the only one,
             both are scaled and ordered by the output weights: see ``relu_sums.as_signed``.
+        num_positive: Hidden units that add to scores where there is only one layer; the others subtract.
     """
 
     gmf_users: Tensor
     gmf_items: Tensor
     mlp_users: Tensor
     mlp_items: Tensor
+    num_positive: int
 
 
 class NeuMF(Backbone):
@@ -117,7 +119,8 @@ class NeuMF(Backbone):
             mlp_users, mlp_items = as_signed(mlp_users, mlp_items, mlp_weight)
         # A copy: what is encoded must not follow the weights, and an unmasked table is the weight itself.
         gmf_items = gmf[self.num_users :].clone()
-        return NeuMFFactors(gmf[: self.num_users] * gmf_weight, gmf_items, mlp_users, mlp_items)
+        num_positive = int((mlp_weight > 0).sum())  # here, as a device is waited for
+        return NeuMFFactors(gmf[: self.num_users] * gmf_weight, gmf_items, mlp_users, mlp_items, num_positive)
 
     @torch.no_grad()
     def score(self, encoded: NeuMFFactors, users: Tensor) -> Tensor:
@@ -129,9 +132,9 @@ class NeuMF(Backbone):
         """
         scores = torch.addmm(self.output.bias, encoded.gmf_users[users], encoded.gmf_items.T)
         mlp_users, mlp_items = encoded.mlp_users[users], encoded.mlp_items
-        _, mlp_weight = self._output_weights()
         if len(self.tower) == 1:
-            return add_relu_sums(scores, mlp_users, mlp_items, int((mlp_weight > 0).sum()))
+            return add_relu_sums(scores, mlp_users, mlp_items, encoded.num_positive)
+        _, mlp_weight = self._output_weights()
         user_block, item_block = self._block_shape(scores)
         for u in range(0, users.numel(), user_block):
             user_half = mlp_users[u : u + user_block].unsqueeze(1)

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ class TableSearch(pl.Callback):
         module, data = module_of(pl_module), dataset_of(trainer)
         network = module.network
         min_size = self.method.min_size(network)
-        beside = partial(bytes_beside, network, data)
+        beside = cache(partial(bytes_beside, network, data))  # it packs the graph
         budgets = resolve_budgets(self.budgets, network.shape, min_size, beside)
         self.recorder = Recorder(trainer, network, data, budgets, type(self.method).__name__, self.seed)
         state = self._restored.get(METHOD_STATE, {})

@@ -9,14 +9,15 @@ from bet_lightning.methods.tasks import Epochs, Weights
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.schedule import LRSchedule
 from bet_lightning.table_format import TableShape
-from bet_lightning.tables.sparse import SparseTable, most_values, sparse_bytes
+from bet_lightning.tables.soft_threshold import PrunedTable
+from bet_lightning.tables.sparse_bytes import most_values, sparse_bytes
 
 
 class MagnitudePruning(Compression):
     """Unstructured magnitude pruning (Han et al. 2015, NeurIPS, arXiv 1506.02626).
 
     The largest values of the trained table are kept, wherever they are, and trained on under a fixed mask. Each is a
-    float32, and a budget in bytes pays for their index: see :func:`~bet_lightning.tables.sparse.sparse_bytes`.
+    float32, and a budget in bytes pays for their index: see :func:`~bet_lightning.tables.sparse_bytes.sparse_bytes`.
 
     Deviations: the paper prunes all values below a multiple of their deviation, and prunes and trains in turns; here
     exactly as many are kept as the budget allows, in one step. Several tables share the budget evenly.
@@ -51,5 +52,5 @@ class MagnitudePruning(Compression):
         for values in tables:
             count = share if budget.unit == "params" else most_values(share, *values.shape)
             (mask,) = keep_largest([values.abs()], count)
-            sparse.append(SparseTable.from_values(values, mask))
+            sparse.append(PrunedTable.from_values(values, mask))
         return with_tables(pretrained, sparse)

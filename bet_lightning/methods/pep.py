@@ -11,7 +11,8 @@ from bet_lightning.backbones import Backbone
 from bet_lightning.methods.base import Method, Problem
 from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
 from bet_lightning.resolved_budget import ResolvedBudget
-from bet_lightning.tables.soft_threshold import Granularity, PrunedTable, SoftThresholdTable, sparse_bytes
+from bet_lightning.tables.soft_threshold import Granularity, PrunedTable, SoftThresholdTable
+from bet_lightning.tables.sparse_bytes import sparse_bytes
 
 
 class PEP(Method):

@@ -49,7 +49,7 @@ class MaskedEmbedding(PrefixTable):
         self.max_size = max_size
         self.weight = nn.Parameter(torch.zeros(num_rows, max_size))
         self.register_buffer("sizes", torch.full((num_rows,), max_size, dtype=dtype))
-        self._largest = (-1, max_size)  # version of the sizes, and the largest of them
+        self._largest: int | None = max_size  # of the sizes; None where they changed
 
     @property
     def parameter(self) -> nn.Parameter:
@@ -85,6 +85,7 @@ class MaskedEmbedding(PrefixTable):
         check_sizes(sizes, self.num_rows, self.max_size)
         self.bring_up_to_date()
         self.sizes.copy_(sizes)
+        self._largest = None
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
         """Return the masked table or some of its rows.
@@ -109,9 +110,9 @@ class MaskedEmbedding(PrefixTable):
         """
         if self.sizes.device.type != "cpu":
             return self._read(rows, self.max_size)
-        if self._largest[0] != self.sizes._version:  # a step must not take a look at every row
-            self._largest = self.sizes._version, max(1, int(self.sizes.max()))
-        return self._read(rows, self._largest[1])
+        if self._largest is None:  # kept, as a step must not look at every row
+            self._largest = max(1, int(self.sizes.max()))
+        return self._read(rows, self._largest)
 
     def _vectors(self, rows: Tensor | None, width: int) -> Tensor:
         # slicing nothing away would still cost the backward pass a copy of the table
@@ -146,6 +147,7 @@ class MaskedEmbedding(PrefixTable):
                 error_msgs.append(f"size mismatch for {prefix}values: {error}")
                 return
             state_dict[f"{prefix}weight"] = unpack(state_dict.pop(f"{prefix}values"), sizes, self.max_size)
+        self._largest = None
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )

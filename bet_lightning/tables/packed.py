@@ -69,7 +69,7 @@ class PackedEmbedding(PrefixTable):
         """Return a masked copy; its weight is zero outside the mask."""
         masked = MaskedEmbedding(self.num_rows, self.max_size).to(self.values.device)
         masked.weight = nn.Parameter(unpack(self.values, self.sizes, self.max_size))
-        masked.sizes.copy_(self.sizes)
+        masked.set_sizes(self.sizes)
         return masked
 
     @property

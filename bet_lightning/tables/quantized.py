@@ -49,7 +49,7 @@ class QuantizedEmbedding(MaskedEmbedding):
         """Return a copy of a masked table, with the steps of least error."""
         table = cls(masked.num_rows, masked.max_size, dtype).to(masked.weight.device)
         table.weight.copy_(masked.weight)
-        table.sizes.copy_(masked.sizes)
+        table.set_sizes(masked.sizes)
         table.fit_steps()
         return table
 
@@ -65,7 +65,7 @@ class QuantizedEmbedding(MaskedEmbedding):
         """Return a masked table of the values that it reads as."""
         masked = MaskedEmbedding(self.num_rows, self.max_size).to(self.weight.device)
         masked.weight.copy_(self())
-        masked.sizes.copy_(self.sizes)
+        masked.set_sizes(self.sizes)
         return masked
 
     @torch.no_grad()

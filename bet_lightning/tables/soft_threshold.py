@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bet_lightning.tables.base import Description, EmbeddingTable, Fill
+from bet_lightning.tables.sparse_bytes import sparse_bytes
 
 Granularity = Literal["global", "column", "row", "entry"]
 
@@ -111,6 +112,15 @@ class PrunedTable(EmbeddingTable):
         kept = torch.ones(num_rows, max_size, dtype=torch.bool) if mask is None else mask.clone()
         self.register_buffer("mask", kept)
 
+    @classmethod
+    @torch.no_grad()
+    def from_values(cls, values: Tensor, mask: Tensor) -> PrunedTable:
+        """Return the table that keeps some of ``(num_rows, max_size)`` values."""
+        num_rows, max_size = values.shape
+        table = cls(num_rows, max_size, mask)
+        table.weight.copy_(values.masked_fill(~mask, 0.0))
+        return table
+
     @property
     def num_used(self) -> int:
         """Number of entries kept."""
@@ -134,13 +144,3 @@ class PrunedTable(EmbeddingTable):
     def describe(self) -> Description:
         """Return what the table is built from: see :meth:`EmbeddingTable.describe`."""
         return {"kind": type(self).__name__, "num_rows": self.num_rows, "max_size": self.max_size}
-
-
-def sparse_bytes(count: int, num_rows: int, max_size: int) -> int:
-    """Return the bytes of so many float32 entries at any positions, with the smaller of two indices.
-
-    One index is a bit an entry of the full table, the other a column an entry (a byte, or two beyond 256 columns) and
-    the number of entries of each row (two bytes).
-    """
-    column = 1 if max_size <= 256 else 2
-    return 4 * count + min(-(-num_rows * max_size // 8), column * count + 2 * num_rows)

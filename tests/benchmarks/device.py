@@ -1,8 +1,8 @@
 """``python -m tests.benchmarks.device``: what this machine's accelerator does, in one table and a few minutes.
 
-For every backbone: whether it trains as on the CPU, a step on masked and on packed tables, the ranking of all users, and
-with CUDA whether a step makes the host wait; at last a whole small run of the method. Without an accelerator, the CPU is
-measured. ``--short`` takes tiny tables, to see that all of it works.
+For every backbone: whether it trains as on the CPU, a step on masked and on packed tables, the ranking of all users,
+and with CUDA whether a step makes the host wait; at last a whole small run of the method. Without an accelerator, the
+CPU is measured. ``--short`` takes tiny tables, to see that all of it works.
 """
 
 import argparse

@@ -33,6 +33,8 @@ OVERRIDDEN = {
     "bet_lightning.backbones.lightgcn.LightGCN._load_from_state_dict",
     "bet_lightning.tables.masked.MaskedEmbedding._load_from_state_dict",
     "bet_lightning.tables.packed.PackedEmbedding._load_from_state_dict",
+    "bet_lightning.tables.prefix_table.PrefixTable._load_from_state_dict",
+    "bet_lightning.tables.prefix_table.PrefixTable._save_to_state_dict",
     "bet_lightning.cli.BETCLI._parse_ckpt_path",
     "bet_lightning.cli.BETCLI._get",
 }

@@ -27,7 +27,7 @@ def test_weights_come_back(name: str, pack: Callable[..., Packed]) -> None:  # n
         assert other.masked_table(index).sizes.equal(packed.network.masked_table(index).sizes)
         assert other.table(index)().equal(packed.network.table(index)())
     for theirs, ours in zip(other.encode(), packed.network.encode(), strict=True):
-        assert theirs.equal(ours)
+        assert torch.as_tensor(theirs).equal(torch.as_tensor(ours))
 
 
 @pytest.mark.parametrize("dtype", get_args(Dtype))

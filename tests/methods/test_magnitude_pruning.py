@@ -3,7 +3,7 @@ import torch
 from bet_lightning.backbones import NeuMF
 from bet_lightning.methods import MagnitudePruning
 from bet_lightning.table_format import TableShape
-from bet_lightning.tables.sparse import SparseTable
+from bet_lightning.tables.soft_threshold import PrunedTable
 from tests.methods.compressing import COLUMNS, NUM_ROWS, only, run
 
 
@@ -18,7 +18,7 @@ def largest(values: torch.Tensor, count: int) -> torch.Tensor:
 def test_keeps_the_largest_values_and_pays_for_their_index() -> None:
     found = run(MagnitudePruning(**only()), [2000])
     table = found.problem.network.table()
-    assert isinstance(table, SparseTable)
+    assert isinstance(table, PrunedTable)
     bits = NUM_ROWS * COLUMNS // 8
     count = max((2000 - NUM_ROWS) // 5, (2000 - bits) // 4)  # a column a value and a count a row, or a bit a value
     mask = largest(found.pretrained, count)

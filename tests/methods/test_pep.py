@@ -19,7 +19,8 @@ from bet_lightning.recommender import Recommender
 from bet_lightning.runs.folder import read_record
 from bet_lightning.schedule import LRSchedule
 from bet_lightning.table_format import TableShape
-from bet_lightning.tables.soft_threshold import PrunedTable, SoftThresholdTable, sparse_bytes
+from bet_lightning.tables.soft_threshold import PrunedTable, SoftThresholdTable
+from bet_lightning.tables.sparse_bytes import sparse_bytes
 from bet_lightning.training import train_task
 from bet_lightning.training.trial import Trial
 from tests.conftest import TINY, write_config

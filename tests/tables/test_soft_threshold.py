@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bet_lightning.tables import build_table
-from bet_lightning.tables.soft_threshold import Granularity, PrunedTable, SoftThresholdTable, sparse_bytes
+from bet_lightning.tables.soft_threshold import Granularity, PrunedTable, SoftThresholdTable
 
 
 @pytest.mark.parametrize("granularity", get_args(Granularity))
@@ -37,20 +37,17 @@ def test_thresholds_begin_where_nothing_is_pruned_and_are_trained() -> None:
 
 def test_a_pruned_table_trains_what_its_mask_keeps() -> None:
     mask = torch.tensor([[True, False, True], [False, False, False], [True, True, True]])
-    table = PrunedTable(3, 3, mask)
-    table.reset_parameters(lambda values: values.data.fill_(2.0))
-    assert table().equal(2.0 * mask) and table.num_used == 5
-    rows = torch.tensor([2, 0])
-    assert table(rows).equal(2.0 * mask[rows])
-    table().sum().backward()
-    assert table.weight.grad is not None and table.weight.grad.equal(mask.float())
-    again = build_table(table.describe())
-    again.load_state_dict(table.state_dict())
-    assert again().equal(table())
-
-
-def test_the_smaller_index_is_paid_for() -> None:
-    assert sparse_bytes(0, 10, 64) == min(80, 20)
-    assert sparse_bytes(10, 10, 64) == 40 + 10 + 20  # a column a value and a count a row
-    assert sparse_bytes(600, 10, 64) == 2400 + 80  # a bit an entry
-    assert sparse_bytes(4, 1000, 512) == 16 + 8 + 2000  # two bytes a column
+    values = torch.arange(1.0, 10.0).view(3, 3)
+    for table, kept in ((PrunedTable(3, 3, mask), 2.0 * mask), (PrunedTable.from_values(values, mask), values * mask)):
+        if not table.weight.any():
+            table.reset_parameters(lambda weight: weight.data.fill_(2.0))
+        assert table().equal(kept) and table.num_used == 5 and table.num_bytes == 5 * 4 + 2
+        rows = torch.tensor([2, 0, 2])
+        assert table(rows).equal(kept[rows])
+        table().sum().backward()
+        assert table.weight.grad is not None and table.weight.grad.equal(mask.float())
+        again = build_table(table.describe())
+        again.load_state_dict(table.state_dict())
+        assert again().equal(table())
+    with pytest.raises(RuntimeError):
+        PrunedTable.from_values(values, mask[:2])

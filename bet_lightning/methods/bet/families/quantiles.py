@@ -51,8 +51,9 @@ def _largest_first(remainders: Tensor) -> Tensor:
 
     The places are part of the numbers that numpy sorts, several times as fast as a stable argsort.
     """
-    keys = (1 - remainders).mul_(2.0**_KEY_BITS).long() * 2**_PLACE_BITS + torch.arange(remainders.shape[1])
-    return torch.from_numpy(np.sort(keys.numpy(), axis=1)) % 2**_PLACE_BITS
+    keys = (1 - remainders).mul_(float(1 << _KEY_BITS)).long() * (1 << _PLACE_BITS) + torch.arange(remainders.shape[1])
+    in_order: Tensor = torch.from_numpy(np.sort(keys.numpy(), axis=1))
+    return in_order % (1 << _PLACE_BITS)
 
 
 class _Tails:

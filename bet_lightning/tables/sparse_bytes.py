@@ -1,41 +1,8 @@
-"""A table of which single values are kept, at any positions, with the index that says which."""
-
-from __future__ import annotations
-
-import torch
-from torch import Tensor
+"""What values at any positions cost with an index of where they are."""
 
 from bet_lightning.table_format import size_bytes
-from bet_lightning.tables.soft_threshold import PrunedTable
 
 _FLOAT_BYTES = 4
-
-
-class SparseTable(PrunedTable):
-    """Pruned table that pays for the smaller of two indices, both written as small as their counts allow.
-
-    Args:
-        num_rows: Number of rows.
-        max_size: Columns.
-        mask: ``(num_rows, max_size)`` bool, the values kept (default: all, to be loaded).
-
-    Attributes:
-        weight: ``(num_rows, max_size)`` float32.
-    """
-
-    @classmethod
-    @torch.no_grad()
-    def from_values(cls, values: Tensor, mask: Tensor) -> SparseTable:
-        """Return the table that keeps some of ``(num_rows, max_size)`` values."""
-        num_rows, max_size = values.shape
-        table = cls(num_rows, max_size, mask)
-        table.weight.copy_(values.masked_fill(~mask, 0.0))
-        return table
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of the values kept, with an index."""
-        return sparse_bytes(self.num_used, self.num_rows, self.max_size)
 
 
 def sparse_bytes(count: int, num_rows: int, max_size: int) -> int:
