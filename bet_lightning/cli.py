@@ -31,7 +31,8 @@ from bet_lightning.deploy.exporting import best_checkpoint
 from bet_lightning.errors import one_line
 from bet_lightning.runs.folder import read_record, write_record
 from bet_lightning.runs.lock import lock_folder
-from bet_lightning.runs.report import Stage, print_results
+from bet_lightning.runs.records import Stage
+from bet_lightning.runs.report import print_results
 from bet_lightning.trainer import EXPORTS, Trainer
 
 log = logging.getLogger("bet_lightning")

@@ -25,7 +25,14 @@ from bet_lightning.runs.folder import (
     write_record,
 )
 from bet_lightning.runs.records import BudgetRecord, ResultRecord, RunRecord, SearchRecord, is_better
-from bet_lightning.runs.report import define_axes, define_result_axis, print_results, report_run
+from bet_lightning.runs.report import (
+    define_axes,
+    define_result_axis,
+    describe_plan,
+    next_commands,
+    print_results,
+    report_run,
+)
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +74,9 @@ class Recorder(Journal):
         )
 
     def begin(self, user_frequency: PopularityProfile, item_frequency: PopularityProfile) -> None:
-        """Prepare loggers and run folder."""
+        """Say what is going to be done; prepare loggers and run folder."""
         if self.trainer.is_global_zero:
+            log.info("%s", describe_plan(self.record, self.backbone.shape))
             define_axes(self.trainer.loggers)
             write_popularity(self.folder, user_frequency, item_frequency)
 
@@ -84,8 +92,10 @@ class Recorder(Journal):
 
     def finished(self, task: Task, outcome: Outcome) -> None:
         """Save a finished training as its result, if it is the best of that name; the backbone has its best weights."""
-        reached = ", ".join(f"{name} {value:.4f}" for name, value in outcome.metrics.items())
-        log.info("%s: best at epoch %d of %d: %s", task.label, outcome.best_epoch, outcome.epochs, reached)
+        full = self.record.full
+        share = f", {outcome.quality / full.quality:.1%} of the full table" if full and full.quality else ""
+        quality = f"mean recall and ndcg {outcome.quality:.4f}{share}"
+        log.info("%s: best at epoch %d of %d, %s", task.label, outcome.best_epoch, outcome.epochs, quality)
         if task.name is None or not is_better(outcome, self.record.result(task.name)):
             return
         checkpoint = checkpoint_name(task.name)
@@ -143,7 +153,7 @@ class Recorder(Journal):
         if self.record.results and self.trainer.is_global_zero:
             report_run(self.folder, self.trainer.loggers)
             print_results(self.record, "valid")
-            log.info("test metrics: python -m bet_lightning test --config %s", self.folder / "config.yaml")
+            log.info("%s", next_commands(self.folder / "config.yaml"))
 
     def _log(self, metrics: Mapping[str, float]) -> None:
         """Give numbers to all loggers, at the current step."""

@@ -183,7 +183,7 @@ class InteractionDataModule(pl.LightningDataModule):
         if self.train_on_valid:
             split = replace(split, train=split.train.union(split.valid))
         self._dataset = split
-        _logger.info("split %s of %s; hash %s", self.split, split.describe(), split.hash)
+        _logger.info("split %s of %s; hash %s", self.split, split.describe(), split.hash[:12])
 
     def train_dataloader(self) -> TripletLoader:
         """Return the loader of triplets: each training pair once per epoch, with a negative item."""

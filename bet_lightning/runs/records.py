@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from bet_lightning.dtypes import Dtype
 from bet_lightning.methods.tasks import FULL, Outcome
@@ -12,6 +12,7 @@ from bet_lightning.ranking import quality
 from bet_lightning.resolved_budget import ResolvedBudget
 
 Metrics = Mapping[str, float]
+Stage = Literal["valid", "test"]  # whose metrics are meant
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,10 @@ class ResultRecord:
     checkpoint: str
     packed: Mapping[str, Any] = field(default_factory=dict)
     dtype: Dtype = "fp32"
+
+    def metrics(self, stage: Stage) -> Metrics:
+        """Return metrics of validation or test."""
+        return self.valid if stage == "valid" else self.test
 
     @property
     def quality(self) -> float:

@@ -131,6 +131,7 @@ def test_what_a_training_reached_is_said(tmp_path: Path, caplog: pytest.LogCaptu
     said = [record.getMessage() for record in caplog.records if "best at epoch" in record.getMessage()]
     assert len(said) == 1 and said[0].startswith("pretrain: best at epoch")
     assert any(f"test metrics: python -m bet_lightning test --config {tmp_path}" in each for each in caplog.messages)
+    assert any("a full table of" in each for each in caplog.messages)
 
 
 def test_a_result_of_another_run_is_not_overwritten_by_a_worse_one(tmp_path: Path) -> None:
