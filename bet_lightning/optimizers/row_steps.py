@@ -18,7 +18,7 @@ from bet_lightning.tables.prefix_table import PrefixTable
 
 _REMEMBERED = 300  # missed steps that still move a row: (beta1 / sqrt(beta2)) to this power is below 1e-13
 _TINY = np.finfo(np.float32).tiny  # in the place of zero, where the learning rate is
-_LEAST_A_THREAD = 2_000  # rows that a thread is worth
+_LEAST_A_THREAD = 50_000  # rows that a thread is worth, which has to be started and competes with those of torch
 
 
 class RowSteps:
