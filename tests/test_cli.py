@@ -1,4 +1,5 @@
 import errno
+import inspect
 import json
 import os
 import shutil
@@ -13,9 +14,12 @@ import yaml
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
+from bet_lightning.backbones import Backbone, Edges, LightGCN, NeuMF
 from bet_lightning.callbacks.recorder import Recorder
 from bet_lightning.cli import main
 from bet_lightning.compare.cells import Comparison
+from bet_lightning.methods import BET
+from bet_lightning.methods.base import Method
 from bet_lightning.methods.rules import read_sizes
 from bet_lightning.runs.folder import read_probes, read_record
 from bet_lightning.serving import PackedRecommender
@@ -388,3 +392,26 @@ def test_other_callbacks_stand_beside_the_search(tmp_path: Path) -> None:
     (logged,) = (tmp_path / "run" / "logs").rglob("metrics.csv")
     assert "lr-Adam" in logged.read_text().splitlines()[0]
     assert list((tmp_path / "run").rglob("epoch=*.ckpt"))
+
+
+def defaults_of(kind: type) -> dict[str, Any]:
+    parameters = inspect.signature(kind).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
+
+
+@pytest.mark.parametrize(("chosen", "base"), [(LightGCN, Backbone), (BET, Method)])
+def test_no_default_of_the_class_in_place_is_taken_for_another_ones(chosen: type, base: type) -> None:
+    given, others = defaults_of(chosen), [base]
+    for other in others:
+        others += other.__subclasses__()
+        if other.__module__.startswith("bet_lightning"):
+            own = defaults_of(other)
+            assert {name: own[name] for name in own if name in given} == {n: given[n] for n in own if n in given}
+
+
+def test_another_backbone_begins_as_it_does_in_python(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", "--model.backbone", "NeuMF", "--print_config"])
+    arguments = yaml.safe_load(capsys.readouterr().out)["model"]["init_args"]["backbone"]["init_args"]
+    edges = Edges(torch.arange(3), torch.arange(3), 3, 3)
+    assert NeuMF(edges, **arguments).init_std == NeuMF(edges).init_std == 0.01

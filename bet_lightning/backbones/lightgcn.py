@@ -59,7 +59,7 @@ class LightGCN(DotProductBackbone):
         edges: Edges,
         max_size: int = 128,
         num_layers: int = 3,
-        init_std: float = 0.1,
+        init_std: float | None = None,
         keeps: Literal["table", "vectors"] = "table",
     ) -> None:
         super().__init__(edges, max_size)
@@ -69,7 +69,7 @@ class LightGCN(DotProductBackbone):
             raise ValueError(f"keeps must be table or vectors, got {keeps!r}")
         self.num_layers = num_layers
         self.rebuilds_rows = keeps == "table"
-        self.init_std = init_std
+        self.init_std = 0.1 if init_std is None else init_std
         self.graph = NormalizedGraph(edges)
         self._last_pursuit: TablePursuit | None = None
         self.register_buffer("own_weight", torch.ones(()))

@@ -23,9 +23,9 @@ class MF(DotProductBackbone):
     rebuilds_rows = False
     looks_rows_up = True
 
-    def __init__(self, edges: Edges, max_size: int = 128, init_std: float = 0.1) -> None:
+    def __init__(self, edges: Edges, max_size: int = 128, init_std: float | None = None) -> None:
         super().__init__(edges, max_size)
-        self.init_std = init_std
+        self.init_std = 0.1 if init_std is None else init_std
         self.reset_parameters()
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:

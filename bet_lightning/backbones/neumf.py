@@ -75,13 +75,13 @@ class NeuMF(Backbone):
     )
 
     def __init__(
-        self, edges: Edges, max_size: int = 128, hidden: Sequence[int] | None = None, init_std: float = 0.01
+        self, edges: Edges, max_size: int = 128, hidden: Sequence[int] | None = None, init_std: float | None = None
     ) -> None:
         super().__init__(edges, max_size, num_tables=2)
         widths = (max_size,) if hidden is None else tuple(hidden)
         if not widths or min(widths) < 1:
             raise ValueError(f"hidden must be widths of at least 1, got {list(widths)}")
-        self.init_std = init_std
+        self.init_std = 0.01 if init_std is None else init_std
         self.block_bytes: int | None = None
         self.widest = max(widths)
         self.tower = nn.ModuleList(
