@@ -145,9 +145,10 @@ class Budget:
             least = bisect.bisect_left(
                 range(8 * shape.params), True, key=lambda few: bool(self._formats_within(shape, few, min_size))
             )
+            beside = f", {others} of them beside the table (without a graph it is less: LightGCN's keeps vectors)"
             raise ValueError(
                 f"budget.bytes {self.bytes} is too little for {shape.num_rows} rows of at least {min_size} parameters: "
-                f"the smallest feasible budget.bytes is {least + others}"
+                f"the smallest feasible budget.bytes is {least + others}{beside if others else ''}"
             )
         largest = TableFormat(self.dtype or "fp32").most_bytes(shape, shape.params, min_size)
         if num_bytes > largest:

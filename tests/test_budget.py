@@ -105,6 +105,12 @@ def test_infeasible_budgets_say_what_is_feasible(budget: Budget, message: str) -
         cap_of(budget, 100, 8)
 
 
+def test_what_is_beside_the_table_is_said_where_a_deployment_is_too_small() -> None:
+    budget = Budget(bytes=1000, covers="deployment")
+    with pytest.raises(ValueError, match=r"smallest feasible budget.bytes is 1\d{3}, 990 of them beside the table"):
+        budget.resolve(TableShape(50, 50, 8), 1, lambda history: 990)
+
+
 def test_one_parameter_a_row_is_feasible() -> None:
     assert cap_of(Budget(params=100), 100, 8) == 100
     assert cap_of(Budget(keep_ratio=0.125), 100, 8) == 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from rich.table import Table
 from bet_lightning.compare.cells import Cell, Comparison
 from bet_lightning.compare.plots import plot_tradeoff
 from bet_lightning.compare.rows import Row, is_done, read_rows, rows_of, without_cell, write_rows
+from bet_lightning.compare.tables import side_by_side
 from bet_lightning.methods.tasks import FULL
+from bet_lightning.replacing import replacing
 from bet_lightning.runs.folder import read_record
 
 log = logging.getLogger(__name__)
@@ -52,9 +55,15 @@ def compare(args: Sequence[str], command: Command) -> int:
         for cell in missing:
             log.info("%s", cell.name)
         return 0
-    failed = []
-    for number, cell in enumerate(missing, 1):
-        log.info("cell %d of %d: %s", number, len(missing), cell.name)
+    failed: list[str] = []
+    begin = time.monotonic()
+    for number, cell in enumerate([] if options.report else missing):
+        spent = time.monotonic() - begin
+        if options.max_seconds is not None and spent > options.max_seconds:
+            log.info("%d cells are left: no further one is begun after %g s", len(missing) - number, spent)
+            break
+        left = f", about {spent / number * (len(missing) - number) / 60:.0f} min left" if number else ""
+        log.info("cell %d of %d%s: %s", number + 1, len(missing), left, cell.name)
         try:
             folder = options.runs / options.file.stem
             found = run_cell(cell, folder, command, [*overrides, *start_of(comparison.source_of(cell), folder)])
@@ -68,12 +77,24 @@ def compare(args: Sequence[str], command: Command) -> int:
             rows = [*without_cell(cell, read_rows(table)), *found]
             write_rows(table, rows)
     Console().print(summary_table(comparison, rows))
-    picture = options.file.with_suffix(".png")
-    if plot_tradeoff(rows, picture):
-        log.info("results: %s, %s", table, picture)
+    report(comparison, rows)
     if failed:
         log.error("failed: %s", ", ".join(failed))
     return 1 if failed else 0
+
+
+def report(comparison: Comparison, rows: Sequence[Row]) -> None:
+    """Write a comparison's picture and its tables beside it."""
+    path = comparison.path
+    written = [path.with_suffix(".csv")]
+    grid = side_by_side(rows, comparison.axes)
+    for suffix, text in ((".md", grid.markdown()), (".tex", grid.latex())):
+        with replacing(path.with_suffix(suffix)) as partial:
+            partial.write_text(text, "utf-8")
+        written.append(path.with_suffix(suffix))
+    if plot_tradeoff(rows, path.with_suffix(".png")):
+        written.append(path.with_suffix(".png"))
+    log.info("results: %s", ", ".join(map(str, written)))
 
 
 def run_cell(cell: Cell, folder: Path, command: Command, overrides: Sequence[str]) -> list[Row]:
@@ -137,6 +158,8 @@ def _parse(args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--only", default="", help="part of the names of the cells to run, as in 'NeuMF-gowalla'")
     parser.add_argument("--list", action="store_true", help="name the missing cells and stop")
     parser.add_argument("--again", action="store_true", help="run cells that are done, too")
+    parser.add_argument("--max-seconds", type=float, help="begin no further cell after so long")
+    parser.add_argument("--report", action="store_true", help="run nothing: only draw picture and tables")
     try:
         options, unknown = parser.parse_known_args(own)
     except argparse.ArgumentError as error:

@@ -59,6 +59,8 @@ def in_bytes(rows: Sequence[Row]) -> bool:
 def curves(rows: Sequence[Row]) -> dict[str, Curve]:
     """Return the best metric of each method at each share of the full table's parameters, or at each number of bytes.
 
+    Where budgets cover deployments, bytes are those of the table and of what is beside it.
+
     Args:
         rows: Rows of one data set and backbone.
     """
@@ -72,7 +74,8 @@ def curves(rows: Sequence[Row]) -> dict[str, Curve]:
         # a rule that was trained beside a search is a method of its own
         method = row["method"] if row["result"] in ("bet", row["method"]) else row["result"]
         curve = found.setdefault(method, {})
-        share = float(row[column]) / unit
+        beside = float(row.get("beside") or 0) if column == "bytes" else 0.0
+        share = (float(row[column]) + beside) / unit
         curve[share] = max(curve.get(share, 0.0), float(row[_METRIC]))
     return found
 
@@ -98,7 +101,7 @@ def _draw(
         )
     if full is not None:
         axis.axhline(full, color="grey", linestyle="--", linewidth=1, label="full table")
-    label = "MB of the table" if unit == "bytes" else "parameters kept, % of the full table"
+    label = "MB" if unit == "bytes" else "parameters kept, % of the full table"
     axis.set(title=name, xlabel=label, ylabel=f"test {_METRIC}", xscale="log")
     digits = 2 if unit == "bytes" else 3
     ticks = sorted({float(f"{factor * each:.{digits}g}") for curve in found.values() for each in curve})

@@ -15,7 +15,7 @@ from bet_lightning.runs.records import ResultRecord, RunRecord
 Row = dict[str, str]
 _METRICS = ("recall@20", "ndcg@20")
 _AFTER_AXES = (
-    *("split", "d_max", "result", "start", "budget", "seed", "seeds", "params", "bytes", "dtype"),
+    *("split", "d_max", "result", "start", "budget", "seed", "seeds", "params", "bytes", "beside", "dtype"),
     *(f"valid_{name}" for name in _METRICS),
     *_METRICS,
     *(f"{name}_std" for name in _METRICS),
@@ -84,6 +84,7 @@ def _row(cell: Cell, record: RunRecord, result: ResultRecord, split: str) -> Row
         "seeds": 1,
         "params": result.params,
         "bytes": result.bytes,
+        "beside": next((budget.beside or "" for budget in record.budgets if budget.name == result.budget), ""),
         "dtype": result.dtype,
         **{f"valid_{name}": f"{result.valid[name]:.6f}" for name in _METRICS},
         **{name: f"{result.test[name]:.6f}" for name in _METRICS if name in result.test},

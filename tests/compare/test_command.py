@@ -84,6 +84,24 @@ def test_a_full_table_is_trained_once_for_methods_that_share_it(
 
 
 @pytest.mark.slow
+def test_no_cell_is_begun_after_so_long_and_a_report_runs_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_comparison(tmp_path, [3, 4])
+    command = ["compare", str(path), "--runs", str(tmp_path / "runs")]
+    main([*command, "--report"])
+    assert read_rows(tmp_path / "table.csv") == []
+    main([*command, "--max-seconds", "0.5"])
+    assert "3 cells are left" in capsys.readouterr().out
+    rows = read_rows(tmp_path / "table.csv")
+    assert {(row["method"], row["seed"]) for row in rows} == {("uniform", "3")}
+    assert (tmp_path / "table.md").read_text().splitlines()[2].startswith("| uniform |")
+    assert r"\toprule" in (tmp_path / "table.tex").read_text()
+    main([*command, "--max-seconds", "0.5"])
+    assert len(read_rows(tmp_path / "table.csv")) > len(rows)
+
+
+@pytest.mark.slow
 def test_a_cell_that_fails_is_named_and_the_others_are_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_comparison(tmp_path, [3])
     content = yaml.safe_load(path.read_text())

@@ -28,6 +28,12 @@ def test_a_point_is_the_best_of_a_method_at_a_budget() -> None:
     assert full_quality(ROWS[1:]) is None and curves(ROWS[1:]) == {}
 
 
+def test_bytes_of_a_deployment_are_those_of_all_of_it() -> None:
+    full = {**row("ours", "full", 1000, "0.3"), "bytes": "4000"}
+    kept = {**row("ours", "bet", 100, "0.2"), "bytes": "400", "beside": "600", "budget": "1kB"}
+    assert curves([full, kept]) == {"ours": {1000.0: 0.2}}
+
+
 def test_draws_where_there_are_several_budgets(tmp_path: Path) -> None:
     path = tmp_path / "table.png"
     assert not plot_tradeoff(ROWS[:3], path) and not path.exists()
