@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,19 @@ import polars as pl
 from bet_lightning.data.encoding import RawTable
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
-_KNOWN_NAMES = {
-    "user": ("user", "user_id", "userid", "uid"),
+PACKED = ".gz"  # a suffix after that of a format of text
+_OTHER_SEPARATORS = ";\t|,"  # that are looked for in the header where a file has none of its own
+_KNOWN_NAMES = {  # without case, spaces, hyphens and underscores; those of people and things also with id after them
+    "user": ("user", "customer", "client", "member", "account", "visitor", "reviewer", "buyer", "uid", "userno"),
     "item": (
-        *("item", "item_id", "itemid", "iid", "movie_id", "movieid", "product_id", "productid"),
-        *("business_id", "artist_id", "artistid", "track_id", "trackid", "book_id", "bookid", "isbn", "asin"),
+        *("item", "product", "article", "sku", "movie", "film", "book", "business", "artist", "track", "song", "video"),
+        *("game", "app", "recipe", "content", "asin", "parentasin", "isbn", "iid"),
     ),
     "rating": ("rating", "score", "stars"),
-    "time": ("timestamp", "time", "date", "ts"),
+    "time": ("timestamp", "time", "datetime", "date", "ts"),
 }
+_SLASHED = r"^\s*\d{1,2}/\d{1,2}/\d{4}"  # dates whose first number may be a day or a month
+_JOINTS = str.maketrans("", "", " -_")
 _INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"  # texts that turn into an int64 and back without loss
 
 
@@ -40,7 +45,7 @@ def read_columns(path: Path, names: ColumnNames, min_rating: float | None = None
     """Read a table with a header and one interaction per row.
 
     Args:
-        path: An existing file with suffix ``.csv``, ``.tsv``, ``.inter`` or ``.parquet``.
+        path: An existing file with suffix ``.csv``, ``.tsv``, ``.inter`` (each packed or not) or ``.parquet``.
         names: The columns.
         min_rating: Keep the rows with at least this rating. None keeps all.
 
@@ -56,20 +61,28 @@ def read_columns(path: Path, names: ColumnNames, min_rating: float | None = None
     except pl.exceptions.NoDataError as error:
         raise ValueError(f"{path}: the file is empty") from error
     except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{path}: not a readable table: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        advice = "; write it as UTF-8, as with iconv -f LATIN1 -t UTF-8" if "utf-8" in reason.lower() else ""
+        raise ValueError(f"{path}: not a readable table: {reason}{advice}") from error
+
+
+def format_of(path: Path) -> str:
+    """Return the suffix that tells a file's format, in lower case, without that of a packed one."""
+    suffix = path.suffix.lower()
+    return Path(path.stem).suffix.lower() if suffix == PACKED else suffix
 
 
 def _read(path: Path, names: ColumnNames, min_rating: float | None) -> RawTable:
     """Read a table as :func:`read_columns` does, but let the errors of polars through."""
-    present = _scan(path).collect_schema().names()
-    user = _find(path, present, "user", names.user)
-    item = _find(path, present, "item", names.item)
+    separator = _separator(path)
+    present = _scan(path, separator).collect_schema().names()
+    user, item = _find_pair(path, present, names)
     rating = _find_rating(path, present, names.rating, min_rating)
     time = _find_optional(path, present, "time", names.time)
     if user == item:
         raise ValueError(f"{path}: column {user!r} cannot be both data.user_column and data.item_column")
     wanted = dict.fromkeys(column for column in (user, item, rating, time) if column is not None)
-    frame = _scan(path).select(*wanted).collect()
+    frame = _scan(path, separator).select(*wanted).collect()
     if frame.is_empty():
         raise ValueError(f"{path}: the file is empty, it has a header and no rows")
 
@@ -86,12 +99,22 @@ def _read(path: Path, names: ColumnNames, min_rating: float | None) -> RawTable:
     return RawTable(path, users, items, times, users, row_numbers=False)
 
 
-def _scan(path: Path) -> pl.LazyFrame:
+def _separator(path: Path) -> str:
+    """Return what stands between a text table's columns: its format's character, or another that the header has."""
+    usual = SEPARATORS.get(format_of(path), "")
+    if not usual or format_of(path) == ".inter":
+        return usual
+    opened = gzip.open if path.suffix.lower() == PACKED else open
+    with opened(path, "rb") as file:
+        header = file.readline(1 << 16).decode("utf-8", "replace")
+    return usual if usual in header else max(_OTHER_SEPARATORS, key=header.count)
+
+
+def _scan(path: Path, separator: str) -> pl.LazyFrame:
     """Open a table lazily; every column of a text format is read as strings."""
-    if path.suffix.lower() == ".parquet":
+    if not separator:
         return pl.scan_parquet(path, glob=False)
-    separator = SEPARATORS[path.suffix.lower()]
-    quote = None if path.suffix.lower() == ".inter" else '"'
+    quote = None if format_of(path) == ".inter" else '"'
     return pl.scan_csv(path, separator=separator, quote_char=quote, infer_schema=False, glob=False)
 
 
@@ -107,10 +130,13 @@ def _find_optional(path: Path, present: Sequence[str], role: str, given: str | N
     Raises:
         ValueError: If the file has no column of the name asked for.
     """
-    typed = path.suffix.lower() == ".inter"  # RecBole writes ``user_id:token``
+    typed = format_of(path) == ".inter"  # RecBole writes ``user_id:token``
     plain = {(name.split(":")[0] if typed else name).strip().lower(): name for name in reversed(present)}
     if given is None:
-        return next((plain[name] for name in _KNOWN_NAMES[role] if name in plain), None)
+        bare = {name.translate(_JOINTS): original for name, original in plain.items()}
+        ending = "id" if role in ("user", "item") else ""
+        known = (name + end for name in _KNOWN_NAMES[role] for end in dict.fromkeys(("", ending)))
+        return next((bare[name] for name in known if name in bare), None)
     if given in present:
         return given
     if given.lower() not in plain:
@@ -125,6 +151,19 @@ def _find(path: Path, present: Sequence[str], role: str, given: str | None) -> s
         columns = ", ".join(present)
         raise ValueError(f"{path}: no {role} column (data.{role}_column) is recognised, it has {columns}")
     return found
+
+
+def _find_pair(path: Path, present: Sequence[str], names: ColumnNames) -> tuple[str, str]:
+    """Find the columns of users and items; what is missing is said at once."""
+    found = {role: _find_optional(path, present, role, getattr(names, role)) for role in ("user", "item")}
+    missing = [role for role, name in found.items() if name is None]
+    if len(missing) > 1:
+        columns = ", ".join(present)
+        raise ValueError(
+            f"{path}: no user column (data.user_column) and no item column (data.item_column) is recognised, "
+            f"it has {columns}"
+        )
+    return _find(path, present, "user", names.user), _find(path, present, "item", names.item)
 
 
 def _find_rating(path: Path, present: Sequence[str], given: str | None, minimum: float | None) -> str | None:
@@ -147,7 +186,7 @@ def _to_ids(path: Path, column: pl.Series) -> npt.NDArray[Any]:
     if column.dtype.is_integer() and column.dtype not in (pl.UInt64, pl.Int128):
         return column.cast(pl.Int64).to_numpy()
     text = column.cast(pl.String)
-    if column.dtype == pl.String and path.suffix.lower() in SEPARATORS and text.str.contains(_INTEGER).all():
+    if column.dtype == pl.String and format_of(path) in SEPARATORS and text.str.contains(_INTEGER).all():
         return text.cast(pl.Int64).to_numpy()
     return text.to_numpy()
 
@@ -164,11 +203,35 @@ def _to_numbers(path: Path, column: pl.Series) -> npt.NDArray[np.float64]:
 def _to_seconds(path: Path, column: pl.Series) -> npt.NDArray[np.float64]:
     """Return a column of times as float64: numbers as they are, dates as seconds since 1970."""
     if column.dtype == pl.String and column.cast(pl.Float64, strict=False).null_count() == len(column):
+        if column.str.contains(_SLASHED).all():
+            column = _slashed_dates(path, column)
         try:
-            dates = column.str.to_datetime(strict=False)
+            dates = column.str.to_datetime(strict=False) if column.dtype == pl.String else column
         except pl.exceptions.PolarsError:
             dates = column  # no date format is recognised: report the first value below
         column = dates if dates.null_count() == column.null_count() else column
     if column.dtype in (pl.Date, pl.Datetime):
         column = column.dt.epoch("us") / 1e6
     return _to_numbers(path, column)
+
+
+def _slashed_dates(path: Path, column: pl.Series) -> pl.Series:
+    """Return dates as 31/12/2024 or 12/31/2024 with or without times of day, whichever all of them can be.
+
+    Raises:
+        ValueError: If they can be either.
+    """
+    parts = column.str.strip_chars().str.extract_groups(r"^(\d{1,2})/(\d{1,2})/(\d{4})[ T]*(.*)$").struct.unnest()
+    first, second, year, rest = (parts[name] for name in parts.columns)
+    orders = {"day": (first, second), "month": (second, first)}
+    fitting = [name for name, (_, month) in orders.items() if (month.cast(pl.Int32) <= 12).all()]
+    if len(fitting) == 2 and not first.equals(second):
+        raise ValueError(
+            f"{path}, column {column.name!r}: {column[0]!r} and all others may begin with the day or with the month: "
+            "write dates as 2024-12-31"
+        )
+    if not fitting:
+        return column
+    day, month = orders[fitting[0]]
+    whole = pl.select((year + "-" + month.str.zfill(2) + "-" + day.str.zfill(2) + " " + rest).str.strip_chars())
+    return whole.to_series().alias(column.name)

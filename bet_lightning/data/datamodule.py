@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytorch_lightning as pl
 
 from bet_lightning.data.catalog import check_statistics, find_dataset, find_entry
+from bet_lightning.data.columns import PACKED
 from bet_lightning.data.interactions import Csr, DataSplit, Interactions
 from bet_lightning.data.ranking_batches import RankingLoader
 from bet_lightning.data.readers import encode_interactions, read_interactions
@@ -269,8 +270,8 @@ def _collect_paths(path: str | None, train: str | None, valid: str | None, test:
 
 def own_name(path: Path) -> str:
     """Name own data after the training file, or after its folder where the file's name tells nothing."""
-    folder = path.resolve().parent.name
-    return folder if path.stem.lower() in _TELLS_NOTHING and folder else path.stem
+    folder, name = path.resolve().parent.name, Path(path.stem).stem if path.suffix.lower() == PACKED else path.stem
+    return folder if name.lower() in _TELLS_NOTHING and folder else name
 
 
 def _usual_batch_size(num_pairs: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bet_lightning.data.adjacency import read_adjacency
-from bet_lightning.data.columns import SEPARATORS, ColumnNames, read_columns
+from bet_lightning.data.columns import PACKED, SEPARATORS, ColumnNames, format_of, read_columns
 from bet_lightning.data.encoding import RawTable, encode_interactions
 
 __all__ = ["RawTable", "encode_interactions", "read_interactions"]
@@ -27,9 +27,9 @@ def read_interactions(
 
     Args:
         path: ``.txt`` (adjacency list, ``user item item ...`` on each line), ``.csv``, ``.tsv``, ``.parquet``, or
-            RecBole's ``.inter``. All except the first have a header.
-        user_column: Name of the user column, in any case. By default ``user_id`` or a similar name.
-        item_column: Name of the item column. By default ``item_id``, ``movieId`` or a similar name.
+            RecBole's ``.inter``. All except the first have a header. Text with columns may be packed (``.csv.gz``).
+        user_column: Name of the user column, in any case. By default ``user_id``, ``customer`` or a similar name.
+        item_column: Name of the item column. By default ``item_id``, ``movieId``, ``sku`` or a similar name.
         rating_column: Name of the rating column. By default ``rating``, ``score`` or ``stars``, which are read only
             if ``min_rating`` is given.
         time_column: Name of the time column, which holds numbers or dates. By default ``timestamp``, ``time``,
@@ -45,8 +45,8 @@ def read_interactions(
         ValueError: If the suffix is unknown or the content is invalid. The message says where.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+    suffix = format_of(path)
+    if suffix not in SUFFIXES or (path.suffix.lower() == PACKED and suffix not in SEPARATORS):
         raise ValueError(f"{path}: unknown suffix {path.suffix!r}, expected one of {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of interactions")

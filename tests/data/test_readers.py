@@ -1,3 +1,4 @@
+import gzip
 from datetime import date, datetime
 
 import numpy as np
@@ -5,8 +6,10 @@ import polars as pl
 import pytest
 
 from bet_lightning.data import encode_interactions, read_interactions
+from bet_lightning.data.datamodule import own_name
 
 PAIRS = {("ann", "x,1"), ("bob", "é"), ("ann", "é")}
+DATES = [(3, 4), (12, 25)]  # months and days
 
 
 def write(path, text, encoding="utf-8"):
@@ -85,6 +88,37 @@ class TestColumns:
     def test_text_formats_with_string_ids(self, tmp_path, name, text):
         assert read_pairs(write(tmp_path / name, text)) == PAIRS
 
+    @pytest.mark.parametrize(
+        "header", ["customer,SKU", "Client ID,product-id", "visitorid,Article_Id", "buyer,ParentAsin"]
+    )
+    def test_usual_names_however_they_are_spelt(self, tmp_path, header):
+        assert read_pairs(write(tmp_path / "a.csv", f"{header}\nann,x\n")) == {("ann", "x")}
+
+    @pytest.mark.parametrize("separator", [";", "\t", "|"])
+    def test_another_separator_is_found_in_the_header(self, tmp_path, separator):
+        text = 'user;item\nann;"x,1"\nbob;é\nann;é\n'.replace(";", separator)
+        assert read_pairs(write(tmp_path / "a.csv", text)) == PAIRS
+
+    def test_packed_text(self, tmp_path):
+        path = tmp_path / "shop.csv.gz"
+        path.write_bytes(gzip.compress('user;item\nann;"x,1"\nbob;é\nann;é\n'.encode()))
+        assert read_pairs(path) == PAIRS
+        assert own_name(path) == "shop"
+
+    def test_another_encoding_is_advised_against(self, tmp_path):
+        path = write(tmp_path / "a.csv", "user,item\nann,é\n", encoding="latin-1")
+        with pytest.raises(ValueError, match=r"not a readable table.*utf-8.*iconv -f LATIN1 -t UTF-8"):
+            read_interactions(path)
+
+    def test_dates_with_slashes_begin_with_whatever_all_can_begin_with(self, tmp_path):
+        expected = [(datetime(2024, *month_and_day) - datetime(1970, 1, 1)).total_seconds() for month_and_day in DATES]
+        for pattern in ("{1:02}/{0:02}/2024", "{0}/{1}/2024", "{1}/{0}/2024 00:00:00"):
+            rows = "".join(f"a,{place},{pattern.format(*each)}\n" for place, each in enumerate(DATES))
+            path = write(tmp_path / "a.csv", "user,item,date\n" + rows)
+            assert read_interactions(path).times.tolist() == expected
+        same = write(tmp_path / "a.csv", "user,item,date\na,b,3/3/2024\n")
+        assert len(read_interactions(same).times) == 1
+
     def test_parquet_with_string_ids(self, tmp_path):
         users, items = zip(*sorted(PAIRS), strict=True)
         frame = pl.DataFrame({"USER_ID": users, "asin": items}, schema_overrides={"USER_ID": pl.Categorical})
@@ -131,7 +165,19 @@ class TestColumns:
         [
             ("a.csv", "", {}, "the file is empty"),
             ("a.csv", "user,item\n", {}, "the file is empty, it has a header and no rows"),
-            ("a.csv", "a,b\n1,2\n", {}, "no user column (data.user_column) is recognised, it has a, b"),
+            (
+                "a.csv",
+                "a,b\n1,2\n",
+                {},
+                "no user column (data.user_column) and no item column (data.item_column) is recognised, it has a, b",
+            ),
+            ("a.csv", "a,sku\n1,2\n", {}, "no user column (data.user_column) is recognised, it has a, sku"),
+            (
+                "a.csv",
+                "user,item,date\n1,2,3/4/2024\n1,3,12/11/2024\n",
+                {},
+                "'3/4/2024' and all others may begin with the day or with the month: write dates as 2024-12-31",
+            ),
             ("a.csv", "user,b\n1,2\n", {}, "no item column (data.item_column) is recognised, it has user, b"),
             (
                 "a.csv",
