@@ -26,8 +26,8 @@ class Backbone(nn.Module, ABC):
     Tables are at first masked: full, with a size a row. :meth:`pack` leaves no more of them than their sizes, and
     :meth:`use_tables` puts tables of any other form in their place. All are trained and ranked with in the same way;
     what changes sizes, basis or whole rows needs masked ones. What a backbone can do beyond this is in
-    ``backbones/abilities.py``. Arguments of one name have one default in all backbones: the command line keeps what
-    another class takes too when a class is chosen in the place of the default one.
+    ``backbones/abilities.py``. Arguments of one name have one default in all backbones, because the command line hands
+    those of the default backbone on to whichever is chosen instead.
 
     Args:
         edges: Unique training interactions; they fix the numbers of users and items.

@@ -156,8 +156,8 @@ class RecommenderModule(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam; the schedule may be replaced before each call."""
         schedule = self.schedule or self.recommender.schedule
-        steps_per_epoch = lambda: int(self._steps_per_epoch())  # noqa: E731
-        optimizer, scheduler = make_optimizer(self.network, schedule, steps_per_epoch, self._steps_by_rows())
+        by_rows = self._steps_by_rows()
+        optimizer, scheduler = make_optimizer(self.network, schedule, lambda: int(self._steps_per_epoch()), by_rows)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _steps_by_rows(self) -> bool:
