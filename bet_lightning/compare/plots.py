@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from bet_lightning.compare.rows import Row
 from bet_lightning.methods.tasks import FULL
@@ -88,7 +89,10 @@ def full_quality(rows: Sequence[Row]) -> float | None:
 def _draw(
     axis: Axes, name: str, found: Mapping[str, Curve], styles: Mapping[str, Style], full: float | None, unit: str
 ) -> None:
-    factor = 1e-6 if unit == "bytes" else 100
+    largest = max((each for curve in found.values() for each in curve), default=0.0)
+    factor, named = (1e-6, "MB") if largest >= 1e6 else (1e-3, "kB")
+    if unit != "bytes":
+        factor, named = 100.0, "parameters kept, % of the full table"
     for method, curve in found.items():
         spent = sorted(curve)
         color, marker = styles[method]
@@ -101,12 +105,9 @@ def _draw(
         )
     if full is not None:
         axis.axhline(full, color="grey", linestyle="--", linewidth=1, label="full table")
-    label = "MB" if unit == "bytes" else "parameters kept, % of the full table"
-    axis.set(title=name, xlabel=label, ylabel=f"test {_METRIC}", xscale="log")
-    digits = 2 if unit == "bytes" else 3
-    ticks = sorted({float(f"{factor * each:.{digits}g}") for curve in found.values() for each in curve})
-    ticks = [tick for before, tick in zip([0.0, *ticks], ticks, strict=False) if tick > 1.25 * before]
-    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set(title=name, xlabel=named, ylabel=f"test {_METRIC}", xscale="log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.minorticks_off()
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small")

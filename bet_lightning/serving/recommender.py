@@ -44,14 +44,14 @@ class Recommendations(NamedTuple):
 class PackedRecommender:
     """A recommender from a packed table, in numpy alone.
 
-    MF and NeuMF score from the packed rows, NGCF from final vectors.
+    MF and NeuMF score from the rows of the table, NGCF from final vectors.
 
     Args:
         table: The table.
         memory: What is held beside the file: ``vectors`` in float32, LightGCN's final ones, which are as large as a
-            dense table, or the items' rows of MF, unless they can be read as they are; or the ``least``, so that for
-            every block of users LightGCN propagates again, a few columns at a time, some hundred times slower, and MF
-            reads its items again.
+            dense table, the items' rows of MF, unless they can be read as they are, or those and the hidden units of
+            NeuMF; or the ``least``, so that for every block of users LightGCN propagates again, a few columns at a
+            time, some hundred times slower, and MF and NeuMF read their items again.
         users_at_once: Users scored at once, in a block. Their scores of all items are held in memory. Larger blocks
             are faster where the least is held.
         num_threads: Blocks of users ranked at once (default: as many as the process has processors); one at a time
@@ -211,7 +211,7 @@ def _scorer(
     if name == "MF" or (name == "LightGCN" and not table.header["backbone"]["num_layers"]):
         return MFScorer(table, scale, keeps_items=memory == "vectors")
     if name == "NeuMF":
-        return NeuMFScorer(table)
+        return NeuMFScorer(table, keeps_items=memory == "vectors")
     if graph is not None and name == "NGCF":
         return VectorScorer(ngcf_vectors(table, graph), scale)
     if graph is not None and name == "LightGCN":

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bet_lightning.serving.maxima import compiled
 from bet_lightning.serving.packed_table import PackedTable
 from bet_lightning.serving.rows import FloatArray, Rows
 
@@ -123,9 +124,17 @@ class MFScorer(Scorer):
 
 
 class NeuMFScorer(Scorer):
-    """NeuMF (arXiv 1708.05031): items' hidden units are computed again, from packed rows, for every block of users."""
+    """NeuMF (arXiv 1708.05031).
 
-    def __init__(self, table: PackedTable) -> None:
+    Items' hidden units are computed again, from packed rows, for every block of users. Where they may be kept, there is
+    one hidden layer and numba is installed, they are computed once and compared with the users' by a compiled kernel.
+
+    Args:
+        table: A packed table.
+        keeps_items: Whether what is computed of items may be kept.
+    """
+
+    def __init__(self, table: PackedTable, keeps_items: bool = True) -> None:
         self._users, self._items = zip(table.rows(0), table.rows(1), strict=True)
         self.item_order, self.item_place = self._items[0].order, self._items[0].place
         if not np.array_equal(self._items[1].order, self.item_order):
@@ -145,6 +154,18 @@ class NeuMFScorer(Scorer):
         output = table.dense("output.weight", 1, size + width)[0]
         self._gmf_weight, self._mlp_weight = output[:size], output[size:]
         self._bias = table.dense("output.bias", 1)
+        self._kernel = compiled() if keeps_items and depth == 1 else None
+        # hidden units in the order of the signs of their weights
+        self._units = np.argsort(self._mlp_weight <= 0, kind="stable")
+        self._kept = (list(self._items[0].groups(None)), self._item_halves()) if self._kernel is not None else None
+
+    def _item_halves(self) -> FloatArray:
+        """What the items contribute to the first hidden layer, units scaled by their weights: ``(h, num_items)``."""
+        weight = self._tower[0][0][self._units, self._size :] * np.abs(self._mlp_weight[self._units])[:, None]
+        halves = np.zeros((len(weight), len(self.item_order)), np.float32)
+        for places, values in self._items[1].groups(_ITEMS_AT_ONCE):
+            halves[:, places] = weight[:, : values.shape[1]] @ values.T
+        return halves
 
     def scores(self, users: Rows, out: FloatArray) -> None:
         """Score all items for some users: see :meth:`Scorer.scores`."""
@@ -153,9 +174,16 @@ class NeuMFScorer(Scorer):
         weight, bias = self._tower[0]
         user_half = mlp @ weight[:, : mlp.shape[1]].T + bias
         out[:] = self._bias
-        for places, values in self._items[0].groups(_ITEMS_AT_ONCE):
+        for places, values in self._kept[0] if self._kept else self._items[0].groups(_ITEMS_AT_ONCE):
             size = min(values.shape[1], gmf.shape[1])
             out[:, places] += gmf[:, :size] @ values[:, :size].T
+        if self._kernel is not None and self._kept is not None:
+            scaled = user_half[:, self._units] * np.abs(self._mlp_weight[self._units])
+            num_positive = int((self._mlp_weight > 0).sum())
+            # max(0, u + v) = u + max(-u, v)
+            out += (scaled[:, :num_positive].sum(1) - scaled[:, num_positive:].sum(1))[:, None]
+            self._kernel(out, -scaled, self._kept[1], num_positive)
+            return
         done = 0
         for places, values in self._items[1].groups(_ITEMS_AT_ONCE):
             item_weight = weight[:, self._size : self._size + values.shape[1]]

@@ -157,3 +157,18 @@ def test_needs_no_torch(pack: Callable[..., Packed]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "(1, 3)\nset()\n"
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "int3"])
+def test_neumf_scores_alike_with_the_kernel_and_without(
+    dtype: Dtype, pack: Callable[..., Packed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba")
+    packed = pack("NeuMF", dtype=dtype)
+    users = np.arange(packed.data.num_users)
+    fast = PackedRecommender.load(packed.folder).score(users)
+    small = PackedRecommender.load(packed.folder, memory="least").score(users)
+    monkeypatch.setattr(scorers, "compiled", lambda: None)
+    plain = PackedRecommender.load(packed.folder).score(users)
+    assert small.tolist() == plain.tolist()
+    np.testing.assert_allclose(fast, plain, atol=1e-5, rtol=1e-5)
