@@ -145,7 +145,7 @@ class Budget:
             least = bisect.bisect_left(
                 range(8 * shape.params), True, key=lambda few: bool(self._formats_within(shape, few, min_size))
             )
-            beside = f", {others} of them beside the table (without a graph it is less: LightGCN's keeps vectors)"
+            beside = f", {others} of them beside the table"
             raise ValueError(
                 f"budget.bytes {self.bytes} is too little for {shape.num_rows} rows of at least {min_size} parameters: "
                 f"the smallest feasible budget.bytes is {least + others}{beside if others else ''}"

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bet_lightning.serving import maxima
 from bet_lightning.serving.maxima import compiled
+from bet_lightning.serving.rows import FloatArray
 
 USERS_AT_ONCE = 64  # users whose distances to all items are held beside their scores
 
@@ -51,15 +53,17 @@ def add_relu_sums(scores: Tensor, users: Tensor, items: Tensor, num_positive: in
     kernel = compiled()
     if kernel is None or scores.device.type != "cpu" or scores.dtype != torch.float32:
         return _add_distances(scores, users, items, num_positive)
-    scores += (users[:, :num_positive].sum(1) - users[:, num_positive:].sum(1)).unsqueeze(1)
-    out, bounds, columns = scores.numpy(), (-users).numpy(), items.T.contiguous().numpy()
-    num_threads = min(torch.get_num_threads(), len(out))
+    columns = items.T.contiguous().numpy()
+
+    def add(some_scores: FloatArray, some_users: FloatArray) -> None:
+        maxima.add_relu_sums(kernel, some_scores, some_users, columns, num_positive)
+
+    num_threads = min(torch.get_num_threads(), len(scores))
     if num_threads <= 1:
-        kernel(out, bounds, columns, num_positive)
+        add(scores.numpy(), users.numpy())
         return scores
-    parts = [np.array_split(each, num_threads) for each in (out, bounds)]
     with ThreadPoolExecutor(num_threads) as pool:
-        list(pool.map(kernel, *parts, [columns] * num_threads, [num_positive] * num_threads))
+        list(pool.map(add, *(np.array_split(each.numpy(), num_threads) for each in (scores, users))))
     return scores
 
 

@@ -66,7 +66,7 @@ def compare(args: Sequence[str], command: Command) -> int:
         log.info("cell %d of %d%s: %s", number + 1, len(missing), left, cell.name)
         try:
             folder = options.runs / options.file.stem
-            found = run_cell(cell, folder, command, [*overrides, *start_of(comparison.source_of(cell), folder)])
+            found = run_cell(cell, folder, command, [*start_of(comparison.source_of(cell), folder), *overrides])
         except SystemExit as stop:
             if stop.code not in (1, 2):
                 raise

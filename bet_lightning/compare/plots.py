@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from bet_lightning.compare.rows import Row
+from bet_lightning.compare.rows import Row, method_of
 from bet_lightning.methods.tasks import FULL
 from bet_lightning.replacing import replacing
 
@@ -72,9 +72,7 @@ def curves(rows: Sequence[Row]) -> dict[str, Curve]:
     for row in rows:
         if row["result"] == FULL or not row[column] or not full or not row.get(_METRIC):
             continue
-        # a rule that was trained beside a search is a method of its own
-        method = row["method"] if row["result"] in ("bet", row["method"]) else row["result"]
-        curve = found.setdefault(method, {})
+        curve = found.setdefault(method_of(row), {})
         beside = float(row.get("beside") or 0) if column == "bytes" else 0.0
         share = (float(row[column]) + beside) / unit
         curve[share] = max(curve.get(share, 0.0), float(row[_METRIC]))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bet_lightning.compare.cells import Cell
+from bet_lightning.methods.tasks import FULL
 from bet_lightning.replacing import replacing
 from bet_lightning.runs.records import ResultRecord, RunRecord
 
@@ -47,6 +48,12 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     writer.writerows(rows)
     with replacing(path) as partial:
         partial.write_text(text.getvalue())
+
+
+def method_of(row: Row) -> str:
+    """Return what made a row's table: a rule that was trained beside a search is a method of its own."""
+    method = row.get("method", "")
+    return method if row["result"] in ("bet", FULL, method) else row["result"]
 
 
 def is_done(cell: Cell, rows: Sequence[Row]) -> bool:

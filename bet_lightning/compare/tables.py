@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bet_lightning.compare.rows import Row
+from bet_lightning.compare.rows import Row, method_of
 from bet_lightning.methods.tasks import FULL
 from bet_lightning.ranking import quality
 
@@ -51,11 +51,9 @@ def side_by_side(rows: Sequence[Row], axes: Sequence[str]) -> Grid:
     for row in rows:
         if not row.get(_METRICS[0]):
             continue
-        full = row["result"] == FULL
-        # a rule that was trained beside a search is a method of its own
-        name = row["result"] if row["result"] not in ("bet", FULL, row.get("method")) else row.get("method", "")
-        key = (*(row.get(axis, "") for axis in axes if axis != "method"), name)
-        seeds = found.setdefault(key, {}).setdefault(FULL if full else row["budget"], {})
+        key = (*(row.get(axis, "") for axis in axes if axis != "method"), method_of(row))
+        column = FULL if row["result"] == FULL else row["budget"]
+        seeds = found.setdefault(key, {}).setdefault(column, {})
         kept = seeds.get(row["seed"])
         if kept is None or _valid(row) > _valid(kept):
             seeds[row["seed"]] = row

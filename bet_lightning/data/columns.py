@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def _read(path: Path, names: ColumnNames, min_rating: float | None) -> RawTable:
     """Read a table as :func:`read_columns` does, but let the errors of polars through."""
     separator = _separator(path)
     present = _scan(path, separator).collect_schema().names()
-    user, item = _find_pair(path, present, names)
+    user, item = _find(path, present, {"user": names.user, "item": names.item})
     rating = _find_rating(path, present, names.rating, min_rating)
     time = _find_optional(path, present, "time", names.time)
     if user == item:
@@ -144,32 +144,19 @@ def _find_optional(path: Path, present: Sequence[str], role: str, given: str | N
     return plain[given.lower()]
 
 
-def _find(path: Path, present: Sequence[str], role: str, given: str | None) -> str:
-    """Find a column as :func:`_find_optional` does, but raise ValueError if the file has none."""
-    found = _find_optional(path, present, role, given)
-    if found is None:
-        columns = ", ".join(present)
-        raise ValueError(f"{path}: no {role} column (data.{role}_column) is recognised, it has {columns}")
-    return found
-
-
-def _find_pair(path: Path, present: Sequence[str], names: ColumnNames) -> tuple[str, str]:
-    """Find the columns of users and items; what is missing is said at once."""
-    found = {role: _find_optional(path, present, role, getattr(names, role)) for role in ("user", "item")}
-    missing = [role for role, name in found.items() if name is None]
-    if len(missing) > 1:
-        columns = ", ".join(present)
-        raise ValueError(
-            f"{path}: no user column (data.user_column) and no item column (data.item_column) is recognised, "
-            f"it has {columns}"
-        )
-    return _find(path, present, "user", names.user), _find(path, present, "item", names.item)
+def _find(path: Path, present: Sequence[str], given: Mapping[str, str | None]) -> list[str]:
+    """Find columns by role as :func:`_find_optional` does, but raise ValueError if the file has not all of them."""
+    found = {role: _find_optional(path, present, role, name) for role, name in given.items()}
+    missing = " and ".join(f"no {role} column (data.{role}_column)" for role, name in found.items() if name is None)
+    if missing:
+        raise ValueError(f"{path}: {missing} is recognised, it has {', '.join(present)}")
+    return [name for name in found.values() if name is not None]
 
 
 def _find_rating(path: Path, present: Sequence[str], given: str | None, minimum: float | None) -> str | None:
     """Find the rating column; None if ratings are not wanted, that is, neither a name nor a minimum is given."""
     if minimum is not None:
-        return _find(path, present, "rating", given)
+        return _find(path, present, {"rating": given})[0]
     return None if given is None else _find_optional(path, present, "rating", given)
 
 
@@ -206,7 +193,7 @@ def _to_seconds(path: Path, column: pl.Series) -> npt.NDArray[np.float64]:
         if column.str.contains(_SLASHED).all():
             column = _slashed_dates(path, column)
         try:
-            dates = column.str.to_datetime(strict=False) if column.dtype == pl.String else column
+            dates = column.str.to_datetime(strict=False)
         except pl.exceptions.PolarsError:
             dates = column  # no date format is recognised: report the first value below
         column = dates if dates.null_count() == column.null_count() else column

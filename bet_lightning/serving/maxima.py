@@ -15,6 +15,22 @@ _ITEMS_A_TILE = 1024  # whose scores for two users, and four hidden units, stay 
 Kernel = Callable[[FloatArray, FloatArray, FloatArray, int], None]
 
 
+def add_relu_sums(kernel: Kernel, scores: FloatArray, users: FloatArray, items: FloatArray, num_positive: int) -> None:
+    r"""Add :math:`\sum_{h < p} \max(0, u_h + v_h) - \sum_{h \ge p} \max(0, u_h + v_h)` for every pair, in place.
+
+    Since :math:`\max(0, u + v) = u + \max(-u, v)`, the sum is a number a user beside sums of maxima.
+
+    Args:
+        kernel: What :func:`compiled` returned.
+        scores: ``(b, n)``, overwritten.
+        users: ``(b, h)``.
+        items: ``(h, n)``.
+        num_positive: p, the hidden units that count positive.
+    """
+    scores += (users[:, :num_positive].sum(1) - users[:, num_positive:].sum(1))[:, None]
+    kernel(scores, -users, items, num_positive)
+
+
 @cache
 def compiled() -> Kernel | None:
     """Return the compiled kernel, None where numba is not installed."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bet_lightning.serving.maxima import compiled
+from bet_lightning.serving.maxima import add_relu_sums, compiled
 from bet_lightning.serving.packed_table import PackedTable
 from bet_lightning.serving.rows import FloatArray, Rows
 
@@ -154,14 +154,16 @@ class NeuMFScorer(Scorer):
         output = table.dense("output.weight", 1, size + width)[0]
         self._gmf_weight, self._mlp_weight = output[:size], output[size:]
         self._bias = table.dense("output.bias", 1)
-        self._kernel = compiled() if keeps_items and depth == 1 else None
         # hidden units in the order of the signs of their weights
         self._units = np.argsort(self._mlp_weight <= 0, kind="stable")
-        self._kept = (list(self._items[0].groups(None)), self._item_halves()) if self._kernel is not None else None
+        self._scales = np.abs(self._mlp_weight[self._units])
+        self._num_positive = int((self._mlp_weight > 0).sum())
+        kernel = compiled() if keeps_items and depth == 1 else None
+        self._kept = (kernel, list(self._items[0].groups(None)), self._item_halves()) if kernel is not None else None
 
     def _item_halves(self) -> FloatArray:
         """What the items contribute to the first hidden layer, units scaled by their weights: ``(h, num_items)``."""
-        weight = self._tower[0][0][self._units, self._size :] * np.abs(self._mlp_weight[self._units])[:, None]
+        weight = self._tower[0][0][self._units, self._size :] * self._scales[:, None]
         halves = np.zeros((len(weight), len(self.item_order)), np.float32)
         for places, values in self._items[1].groups(_ITEMS_AT_ONCE):
             halves[:, places] = weight[:, : values.shape[1]] @ values.T
@@ -174,15 +176,12 @@ class NeuMFScorer(Scorer):
         weight, bias = self._tower[0]
         user_half = mlp @ weight[:, : mlp.shape[1]].T + bias
         out[:] = self._bias
-        for places, values in self._kept[0] if self._kept else self._items[0].groups(_ITEMS_AT_ONCE):
+        for places, values in self._kept[1] if self._kept else self._items[0].groups(_ITEMS_AT_ONCE):
             size = min(values.shape[1], gmf.shape[1])
             out[:, places] += gmf[:, :size] @ values[:, :size].T
-        if self._kernel is not None and self._kept is not None:
-            scaled = user_half[:, self._units] * np.abs(self._mlp_weight[self._units])
-            num_positive = int((self._mlp_weight > 0).sum())
-            # max(0, u + v) = u + max(-u, v)
-            out += (scaled[:, :num_positive].sum(1) - scaled[:, num_positive:].sum(1))[:, None]
-            self._kernel(out, -scaled, self._kept[1], num_positive)
+        if self._kept is not None:
+            kernel, _, item_halves = self._kept
+            add_relu_sums(kernel, out, user_half[:, self._units] * self._scales, item_halves, self._num_positive)
             return
         done = 0
         for places, values in self._items[1].groups(_ITEMS_AT_ONCE):

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from bet_lightning.backbones import MF, NGCF, Backbone, Edges, LightGCN, NeuMF
+from bet_lightning.backbones import MF, NGCF, Backbone, LightGCN, NeuMF
 from bet_lightning.cli import main as bet_lightning
 from bet_lightning.data import BPRBatch
 from bet_lightning.objectives import BPR, Objective, SampledSoftmax
@@ -46,20 +46,14 @@ class Case:
     """One backbone on one device.
 
     Args:
-        make: Makes the backbone.
+        network: The backbone.
         objective: Its loss.
-        edges: Training edges.
-        d: Columns.
         device: Where it is trained.
     """
 
-    def __init__(
-        self, make: Callable[..., Backbone], objective: Objective, edges: Edges, d: int, device: torch.device
-    ) -> None:
-        self.network = make(edges, d)
-        self.network.reset_parameters(torch.Generator().manual_seed(0))
+    def __init__(self, network: Backbone, objective: Objective, device: torch.device) -> None:
         self.objective, self.device = objective, device
-        self.use(self.network)
+        self.use(network)
 
     def use(self, network: Backbone) -> None:
         """Train a backbone from now on."""
@@ -119,9 +113,7 @@ def trains_alike(case: Case, batches: Sequence[BPRBatch]) -> bool:
     """Whether five steps change the parameters as on the CPU, dropout apart."""
     case.network.eval()
     start = torch.nn.utils.parameters_to_vector(case.network.parameters()).detach().cpu()
-    twin = Case.__new__(Case)
-    twin.objective, twin.device = case.objective, torch.device("cpu")
-    twin.use(copy.deepcopy(case.network))
+    twin = Case(copy.deepcopy(case.network), case.objective, torch.device("cpu"))
     for batch in batches[:5]:
         case.step(batch)
         twin.step(BPRBatch(*(part.cpu() for part in batch)))
@@ -133,7 +125,9 @@ def trains_alike(case: Case, batches: Sequence[BPRBatch]) -> bool:
 def measure(name: str, bench: Bench, d: int, device: torch.device) -> list[str]:
     """A row of the table for one backbone."""
     make, objective = CASES[name]
-    case = Case(make, objective, bench.edges, d, device)
+    network = make(bench.edges, d)
+    network.reset_parameters(torch.Generator().manual_seed(0))
+    case = Case(network, objective, device)
     batches = [BPRBatch(*(part.to(device) for part in batch)) for batch in bench.batches(BATCH, STEPS)]
     alike = trains_alike(case, batches)
     masked = case.seconds_a_step(batches)
