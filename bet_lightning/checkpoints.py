@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 BACKBONE = "backbone."  # what the names of a backbone's weights begin with
@@ -26,6 +26,10 @@ class EarlierRun(NamedTuple):
     weights: Mapping[str, Tensor]
     method_state: Mapping[str, Any]
 
+    def of_form(self, kept: str) -> EarlierRun:
+        """Return what it left of one form of the table, where it kept several apart."""
+        return self._replace(method_state=self.method_state.get(kept, self.method_state))
+
 
 def check_kind(checkpoint: Mapping[str, Any], network: object) -> None:
     """Refuse the checkpoint of another backbone.
@@ -36,6 +40,23 @@ def check_kind(checkpoint: Mapping[str, Any], network: object) -> None:
     found, wanted = checkpoint.get(KIND), type(network).__name__
     if found not in (None, wanted):
         raise ValueError(f"the checkpoint is of another backbone or other data: {found}, not {wanted}")
+
+
+def check_weights(network: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:
+    """Load weights, refusing those of another backbone or of other data.
+
+    Args:
+        network: The backbone.
+        weights: Its state.
+        path: Where they are from.
+
+    Raises:
+        ValueError: If they are of something else.
+    """
+    try:
+        network.load_state_dict(weights)
+    except UNREADABLE as error:
+        raise ValueError(f"{path}: not a checkpoint of this backbone on this data ({error})") from None
 
 
 def read_run(path: str, network: object) -> EarlierRun:

@@ -1,6 +1,14 @@
 """Recommenders in pure torch."""
 
-from bet_lightning.backbones.abilities import HasAuxiliaryLoss, HasKeptForm, KnowsEnergy, Refit, RefitsCuts, TurnsBasis
+from bet_lightning.backbones.abilities import (
+    HasAuxiliaryLoss,
+    HasKeptForm,
+    KeptForm,
+    KnowsEnergy,
+    Refit,
+    RefitsCuts,
+    TurnsBasis,
+)
 from bet_lightning.backbones.base import Backbone
 from bet_lightning.backbones.graph import Edges, NormalizedGraph
 from bet_lightning.backbones.lightgcn import LightGCN
@@ -16,6 +24,7 @@ __all__ = [
     "Edges",
     "HasAuxiliaryLoss",
     "HasKeptForm",
+    "KeptForm",
     "KnowsEnergy",
     "LightGCN",
     "NeuMF",

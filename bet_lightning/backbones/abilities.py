@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
+
+KeptForm = Literal["table", "vectors"]  # the table that is trained, or final vectors made of it
 
 
 class Refit(NamedTuple):
@@ -37,8 +40,15 @@ class TurnsBasis(Protocol):
 class HasKeptForm(Protocol):
     """Can spend a budget on something else than the table that is trained."""
 
-    def to_kept_form(self) -> None:
+    @property
+    def kept_forms(self) -> Mapping[KeptForm, bool]:
+        """What a budget may be spent on, the first unless it is chosen, and whether rows of size 0 are then rebuilt."""
+
+    def to_kept_form(self, form: KeptForm) -> None:
         """Put what is kept in the place of a full trained table; scores stay what they are.
+
+        Args:
+            form: What is kept.
 
         Raises:
             ValueError: If a row has less than its full size or the tables are packed.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from bet_lightning.backbones.abilities import Refit
+from bet_lightning.backbones.abilities import KeptForm, Refit
 from bet_lightning.backbones.dot import DotProductBackbone
 from bet_lightning.backbones.dot_products import squared_norms
 from bet_lightning.backbones.graph import Edges, NormalizedGraph
@@ -40,7 +41,8 @@ class LightGCN(DotProductBackbone):
         init_std: Standard deviation of the initial table (default: 0.1).
         keeps: What a budget is spent on once the full table is trained: that ``table``, from which the graph makes
             final vectors, or these ``vectors`` themselves. They need no graph where they are served, which is smaller
-            where the graph would take most of a deployment, but nothing rebuilds what is cut off.
+            where the graph would take most of a deployment, but nothing rebuilds what is cut off. By default a budget
+            that covers a deployment goes to whichever probes find better, and one that covers the table alone to it.
 
     Attributes:
         num_layers: Layers in use: none once the table holds final vectors.
@@ -60,26 +62,33 @@ class LightGCN(DotProductBackbone):
         max_size: int = 128,
         num_layers: int = 3,
         init_std: float | None = None,
-        keeps: Literal["table", "vectors"] = "table",
+        keeps: KeptForm | None = None,
     ) -> None:
         super().__init__(edges, max_size)
         if num_layers < 0:
             raise ValueError(f"num_layers must be at least 0, got {num_layers}")
-        if keeps not in ("table", "vectors"):
+        if keeps not in ("table", "vectors", None):
             raise ValueError(f"keeps must be table or vectors, got {keeps!r}")
-        self.num_layers = num_layers
-        self.rebuilds_rows = keeps == "table"
+        self._depth = num_layers
+        self._keeps = keeps
         self.init_std = 0.1 if init_std is None else init_std
         self.graph = NormalizedGraph(edges)
         self._last_pursuit: TablePursuit | None = None
         self.register_buffer("own_weight", torch.ones(()))
         self.register_buffer("layers", torch.tensor(num_layers, dtype=torch.int32))
-        self._own = 1.0  # the same as a number, so that no step waits for a device
         self.reset_parameters()
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the table from N(0, init_std²)."""
+        """Draw the table, from which the graph makes final vectors again, from N(0, init_std²)."""
+        self._use_layers(self._depth)
+        self.weigh_own(1.0)
         self.reset_tables(lambda values: fill_normal(values, self.init_std, generator))
+
+    @property
+    def kept_forms(self) -> Mapping[KeptForm, bool]:
+        """What a budget may be spent on: see :attr:`HasKeptForm.kept_forms`."""
+        forms: dict[KeptForm, bool] = {"table": self._depth > 0, "vectors": False}
+        return {self._keeps: forms[self._keeps]} if self._keeps else forms
 
     def ego(self) -> Tensor:
         """Return the masked table up to the largest size: columns propagate independently."""
@@ -92,17 +101,22 @@ class LightGCN(DotProductBackbone):
     def weigh_own(self, weight: float) -> None:
         """Set the weight of rows' own parameters."""
         self.own_weight.fill_(weight)
-        self._own = weight
+        self._own = weight  # the same as a number, so that no step waits for a device
 
     @torch.no_grad()
-    def to_kept_form(self) -> None:
+    def to_kept_form(self, form: KeptForm) -> None:
         """Put final vectors in the place of the full table if they are what is kept: see :meth:`HasKeptForm`."""
-        if self.rebuilds_rows or not self.num_layers:
+        if form == "table" or not self.num_layers:
             return
         self.check_full()
         self.masked_table().weight.copy_(self.propagate(self.ego()))
-        self.layers.zero_()
-        self.num_layers, self._last_pursuit = 0, None
+        self._use_layers(0)
+        self._last_pursuit = None
+
+    def _use_layers(self, number: int) -> None:
+        """Make final vectors of so many layers; without any, nothing rebuilds a row."""
+        self.layers.fill_(number)
+        self.num_layers, self.rebuilds_rows = number, number > 0
 
     def _propagate_by(self, own: float, ego: Tensor) -> Tensor:
         return self._reweigh(own, self.graph.propagate(ego, self.num_layers), ego)
@@ -116,7 +130,8 @@ class LightGCN(DotProductBackbone):
         state_dict.setdefault(f"{prefix}own_weight", torch.ones(()))
         state_dict.setdefault(f"{prefix}layers", self.layers)
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self._own, self.num_layers = float(self.own_weight), int(self.layers)
+        self._own = float(self.own_weight)
+        self._use_layers(int(self.layers))
 
     @torch.no_grad()
     def cut(self, sizes: Tensor, refit: Refit = Refit(), dtype: Dtype = "fp32") -> None:

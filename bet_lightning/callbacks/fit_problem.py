@@ -1,16 +1,15 @@
 """What a Lightning fit gives a method: its module, its data, and the validation users of all ranks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import pytorch_lightning as pl
 
 from bet_lightning.callbacks import devices
 from bet_lightning.data import DataSplit, RankingBatch
-from bet_lightning.methods.base import Journal, Problem
+from bet_lightning.methods.base import BudgetsByForm, Journal, Problem
 from bet_lightning.methods.tasks import Outcome, Task
 from bet_lightning.modules import RecommenderModule
-from bet_lightning.resolved_budget import ResolvedBudget
 
 
 class FitProblem(Problem):
@@ -19,7 +18,7 @@ class FitProblem(Problem):
     Args:
         trainer: Has the validation users and the ranks.
         module: Has the recommender.
-        budgets: Budgets, the largest first.
+        budgets: Budgets by what they may be spent on.
         seed: See :class:`Problem`.
         journal: See :class:`Problem`.
         state: See :class:`Problem`.
@@ -29,7 +28,7 @@ class FitProblem(Problem):
         self,
         trainer: pl.Trainer,
         module: RecommenderModule,
-        budgets: Sequence[ResolvedBudget],
+        budgets: BudgetsByForm,
         *,
         seed: int,
         journal: Journal,

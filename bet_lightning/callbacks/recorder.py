@@ -115,6 +115,7 @@ class Recorder(Journal):
             peak_memory_mb(),
             checkpoint,
             dtype=task.dtype,
+            beside=budget.beside if budget else 0,
         )
         self.record = self.record.with_result(result)
         if not self.trainer.is_global_zero:

@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,14 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from bet_lightning.budget import Budget, resolve_budgets
+from bet_lightning.budget import Budget
 from bet_lightning.callbacks import devices
+from bet_lightning.callbacks.budgets import each_once, resolve_by_form
 from bet_lightning.callbacks.fit_problem import FitProblem, dataset_of, hold, module_of, validation_users
 from bet_lightning.callbacks.options import check_options
 from bet_lightning.callbacks.recorder import Recorder
 from bet_lightning.checkpoints import METHOD_STATE
 from bet_lightning.data import DataSplit
-from bet_lightning.deploy.packing import bytes_beside
 from bet_lightning.methods import BET
 from bet_lightning.methods.base import Method
 from bet_lightning.methods.bet.profile import PopularityProfile
@@ -96,10 +95,8 @@ class TableSearch(pl.Callback):
         """Resolve the budgets on the data; ask the method for its first round, or for the one that was interrupted."""
         module, data = module_of(pl_module), dataset_of(trainer)
         network = module.network
-        min_size = self.method.min_size(network)
-        beside = cache(partial(bytes_beside, network, data))  # it packs the graph
-        budgets = resolve_budgets(self.budgets, network.shape, min_size, beside)
-        self.recorder = Recorder(trainer, network, data, budgets, type(self.method).__name__, self.seed)
+        budgets = resolve_by_form(self.budgets, self.method, network, data)
+        self.recorder = Recorder(trainer, network, data, each_once(budgets), type(self.method).__name__, self.seed)
         state = self._restored.get(METHOD_STATE, {})
         if self._restored:
             self._check_same_run(data)

@@ -91,7 +91,7 @@ def _row(cell: Cell, record: RunRecord, result: ResultRecord, split: str) -> Row
         "seeds": 1,
         "params": result.params,
         "bytes": result.bytes,
-        "beside": next((budget.beside or "" for budget in record.budgets if budget.name == result.budget), ""),
+        "beside": result.beside or "",
         "dtype": result.dtype,
         **{f"valid_{name}": f"{result.valid[name]:.6f}" for name in _METRICS},
         **{name: f"{result.test[name]:.6f}" for name in _METRICS if name in result.test},

@@ -77,22 +77,23 @@ def pack_tensors(network: Backbone, data: DataSplit, dtype: Dtype, history: bool
     elif sizes.min() < sizes.max():
         arrays["sizes"] = (sizes - sizes.min()).astype(smallest_dtype(int(sizes.max() - sizes.min())))
     arrays |= pack_ids("user_ids", data.user_ids) | pack_ids("item_ids", data.item_ids)
-    return tensors | _as_tensors(arrays) | tensors_beside(network, data, history)
+    return tensors | _as_tensors(arrays) | tensors_beside(network, data, history, network.rebuilds_rows)
 
 
-def tensors_beside(network: Backbone, data: DataSplit, history: bool) -> dict[str, Tensor]:
+def tensors_beside(network: Backbone, data: DataSplit, history: bool, rebuilds_rows: bool) -> dict[str, Tensor]:
     """Return what a packed table stores beside tables and ids: dense weights, the graph, what users have seen.
 
     Args:
         network: The backbone.
         data: The split data that it was trained on.
         history: Whether to store what users are known to have interacted with.
+        rebuilds_rows: Whether rows are rebuilt from their neighbours in the graph.
     """
     weights = network.state_dict().items()
     dense = {f"dense.{name}": value.cpu().contiguous() for name, value in weights if not name.startswith("tables.")}
     arrays: Arrays = {}
     known = data.train.union(data.valid).union(data.test) if history else data.train
-    if network.rebuilds_rows:
+    if rebuilds_rows:
         arrays |= pack_pairs("graph", data.train.degrees(), data.train.indices, data.num_items)
         known = known.difference(data.train)
     else:
@@ -103,9 +104,9 @@ def tensors_beside(network: Backbone, data: DataSplit, history: bool) -> dict[st
     return dense | _as_tensors(arrays)
 
 
-def bytes_beside(network: Backbone, data: DataSplit, history: bool) -> int:
+def bytes_beside(network: Backbone, data: DataSplit, rebuilds_rows: bool, history: bool) -> int:
     """Return the bytes of :func:`tensors_beside`: what a deployment loads beside the table, ids apart."""
-    return sum(value.nbytes for value in tensors_beside(network, data, history).values())
+    return sum(value.nbytes for value in tensors_beside(network, data, history, rebuilds_rows).values())
 
 
 def _as_tensors(arrays: Arrays) -> dict[str, Tensor]:

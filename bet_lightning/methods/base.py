@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from torch import Tensor
 
-from bet_lightning.backbones import Backbone, HasKeptForm, TurnsBasis
+from bet_lightning.backbones import Backbone, HasKeptForm, KeptForm, TurnsBasis
 from bet_lightning.methods.tasks import FULL, Epochs, Outcome, Phase, Round, Task
 from bet_lightning.recommender import Recommender
 from bet_lightning.resolved_budget import ResolvedBudget
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from bet_lightning.data import RankingBatch
 
 T = TypeVar("T")
+BudgetsByForm = Mapping[KeptForm, Sequence[ResolvedBudget]]
 
 
 class Agree(Protocol):
@@ -54,20 +57,24 @@ class Problem:
     Args:
         recommender: Has the backbone, which holds the weights of the last task between rounds.
         users: Returns a share of the validation users to rank, all of them or the first in an order of chance.
-        budgets: Budgets, the largest first.
+        budgets: Budgets, the largest first; or budgets by what they may be spent on.
         seed: Seed of everything that a method draws.
         num_ranks: Ranks that train tasks of a round at the same time.
         agree: Returns the first rank's value on every rank: on a GPU last digits may differ between ranks.
         journal: Takes down what is measured.
         state: What the method kept in a checkpoint, tensors and plain values; empty at first. A method adds to it what
             it needs in order to go on from its next round.
+
+    Attributes:
+        kept: What ``budgets`` are spent on.
+        budgets: Budgets, the largest first.
     """
 
     def __init__(
         self,
         recommender: Recommender,
         users: Callable[[float], Iterable[RankingBatch]],
-        budgets: Sequence[ResolvedBudget],
+        budgets: Sequence[ResolvedBudget] | BudgetsByForm,
         *,
         seed: int = 0,
         num_ranks: int = 1,
@@ -76,7 +83,9 @@ class Problem:
         state: dict[str, Any] | None = None,
     ) -> None:
         self.recommender = recommender
-        self.budgets = tuple(budgets)
+        self._by_form: BudgetsByForm = budgets if isinstance(budgets, Mapping) else {"table": budgets}
+        self.kept, first = next(iter(self._by_form.items()))
+        self.budgets = tuple(first)
         self.seed = seed
         self.num_ranks = num_ranks
         self.agree = agree
@@ -101,7 +110,19 @@ class Problem:
 
     def suffix(self, budget: ResolvedBudget) -> str:
         """Return what names of results for a budget end in: nothing where there is one budget."""
-        return f"@{budget.name}" if len(self.budgets) > 1 else ""
+        names = {each.name for budgets in self._by_form.values() for each in budgets}
+        return f"@{budget.name}" if len(names) > 1 else ""
+
+    def parts(self) -> list[Problem]:
+        """Return a problem for each form that may be kept, with a state of its own; this one where there is one."""
+        if len(self._by_form) == 1:
+            return [self]
+        parts = []
+        for form, budgets in self._by_form.items():
+            part = copy.copy(self)
+            part.kept, part.budgets, part.state = form, tuple(budgets), self.state.setdefault(form, {})
+            parts.append(part)
+        return parts
 
     def full_task(self, epochs: Epochs, *, turned: bool = False) -> Task:
         """Return the training of the full table.
@@ -110,7 +131,7 @@ class Problem:
             epochs: How long it is trained.
             turned: Whether its columns are then turned so that the first carry most of the scores, where they can be.
         """
-        return Task("pretrain", "pretrain", epochs, FULL, finish=_finish_turned if turned else _finish)
+        return Task("pretrain", "pretrain", epochs, FULL, finish=partial(_finish, form=self.kept, turned=turned))
 
 
 class Method(ABC):
@@ -121,10 +142,19 @@ class Method(ABC):
     (:attr:`Problem.state`): the first round that it then asks for is the one that was interrupted. State is explicit,
     rather than replayed from a ledger of outcomes, because replaying a search would count all its candidates again, and
     would end in the same actions only where every last digit is the same.
+
+    Attributes:
+        chooses_form: Whether it finds out what each budget is best spent on, where a backbone leaves a choice.
     """
 
-    def min_size(self, network: Backbone) -> int:
+    chooses_form: ClassVar[bool] = False
+
+    def min_size(self, network: Backbone, rebuilds_rows: bool) -> int:
         """Return the smallest size of a row that budgets are resolved with.
+
+        Args:
+            network: The backbone.
+            rebuilds_rows: Whether rows of size 0 are rebuilt in the form that is kept of it.
 
         Raises:
             ValueError: If the backbone cannot do with it.
@@ -198,13 +228,9 @@ def run_method(method: Method, problem: Problem, train: Callable[[Task], Outcome
                 results[task.name] = outcome
 
 
-def _finish(network: Backbone) -> None:
+def _finish(network: Backbone, form: KeptForm, turned: bool) -> None:
     """Bring a trained table to the form that budgets are spent on."""
-    if isinstance(network, HasKeptForm):
-        network.to_kept_form()
-
-
-def _finish_turned(network: Backbone) -> None:
-    if isinstance(network, TurnsBasis):
+    if turned and isinstance(network, TurnsBasis):
         network.to_principal_basis()
-    _finish(network)
+    if isinstance(network, HasKeptForm):
+        network.to_kept_form(form)

@@ -83,7 +83,7 @@ class Compression(Method):
             budget: What the result is to stay within, not below :meth:`least_bytes` where it is in bytes.
         """
 
-    def min_size(self, network: Backbone) -> int:
+    def min_size(self, network: Backbone, rebuilds_rows: bool) -> int:
         """Return 0: there are no rows with sizes of their own."""
         return 0
 

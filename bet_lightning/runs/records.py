@@ -63,6 +63,7 @@ class ResultRecord:
         checkpoint: Its checkpoint within the run folder.
         packed: What its export says, by part.
         dtype: What its values are held as.
+        beside: Bytes of its budget that are not the table's, where that covers a deployment.
     """
 
     name: str
@@ -78,6 +79,7 @@ class ResultRecord:
     checkpoint: str
     packed: Mapping[str, Any] = field(default_factory=dict)
     dtype: Dtype = "fp32"
+    beside: int = 0
 
     def metrics(self, stage: Stage) -> Metrics:
         """Return metrics of validation or test."""

@@ -151,28 +151,39 @@ def test_cuts_of_the_same_table_share_its_problem_and_no_others(edges: Edges) ->
 
 
 def test_vectors_are_kept_in_place_of_the_table_and_need_no_layers(edges: Edges, triplets: Triplets) -> None:
-    backbone = LightGCN(edges, max_size=5, keeps="vectors")
-    assert not backbone.rebuilds_rows and LightGCN(edges).rebuilds_rows
+    backbone = LightGCN(edges, max_size=5)
+    assert backbone.kept_forms == {"table": True, "vectors": False}
+    assert LightGCN(edges, keeps="vectors").kept_forms == {"vectors": False}
+    assert LightGCN(edges, num_layers=0, keeps="table").kept_forms == {"table": False}
+    kept = backbone.table()().detach().clone()
+    backbone.to_kept_form("table")
+    assert backbone.num_layers == 3 and backbone.rebuilds_rows and backbone.table()().equal(kept)
     before, scores = backbone.encode(), backbone(*triplets)[:2]
-    backbone.to_kept_form()
-    assert backbone.num_layers == 0
+    backbone.to_kept_form("vectors")
+    assert backbone.num_layers == 0 and not backbone.rebuilds_rows
     torch.testing.assert_close(backbone.table()(), torch.cat(before))  # type: ignore[call-overload]
     torch.testing.assert_close(backbone.encode(), before)
     torch.testing.assert_close(backbone(*triplets)[:2], scores)
-    other = LightGCN(edges, max_size=5, keeps="vectors")
+    other = LightGCN(edges, max_size=5)
     other.load_state_dict(backbone.state_dict())
-    assert other.num_layers == 0
+    assert other.num_layers == 0 and not other.rebuilds_rows
     torch.testing.assert_close(other.encode(), before)
-    backbone.to_kept_form()  # once
+    backbone.to_kept_form("vectors")  # once
     torch.testing.assert_close(backbone.encode(), before)
 
     sizes = torch.arange(16) % 6
     backbone.cut(sizes, Refit(5))  # nothing rebuilds what is cut off
     assert backbone.table()().equal(torch.cat(before) * (torch.arange(5) < sizes.unsqueeze(1)))  # type: ignore[call-overload]
-    table = LightGCN(edges, max_size=5)
-    kept = table.table()().detach().clone()
-    table.to_kept_form()
-    assert table.num_layers == 3 and table.table()().equal(kept)
+
+
+def test_fresh_weights_have_all_layers_at_their_own_weights_again(edges: Edges) -> None:
+    backbone, fresh = LightGCN(edges, max_size=5), LightGCN(edges, max_size=5)
+    backbone.to_kept_form("vectors")
+    backbone.weigh_own(0.25)
+    for network in (backbone, fresh):
+        network.reset_parameters(torch.Generator().manual_seed(2))
+    assert backbone.num_layers == 3 and backbone.rebuilds_rows
+    torch.testing.assert_close(backbone.encode(), fresh.encode(), rtol=0, atol=0)
 
 
 def test_refuses_to_keep_anything_else(edges: Edges) -> None:

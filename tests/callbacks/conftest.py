@@ -121,7 +121,9 @@ def run_plainly(
         outcomes.append(train_task(task, module.recommender, data.train_dataloader(), users, SEED))
         return outcomes[-1]
 
-    budgets = resolve_budgets([BUDGET], module.network.shape, method.min_size(module.network))
+    budgets = resolve_budgets(
+        [BUDGET], module.network.shape, method.min_size(module.network, module.network.rebuilds_rows)
+    )
     results = run_method(method, Problem(module.recommender, users, budgets, seed=SEED), train)
     return outcomes, results
 

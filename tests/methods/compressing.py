@@ -72,7 +72,9 @@ def run(
     network, tasks = recommender.network, list[Task]()
     given = [Budget.parse(budget) if isinstance(budget, str) else budget for budget in budgets]
     resolved = [in_bytes(network.shape, budget) for budget in given if isinstance(budget, int)] or resolve_budgets(
-        [budget for budget in given if isinstance(budget, Budget)], network.shape, method.min_size(network)
+        [budget for budget in given if isinstance(budget, Budget)],
+        network.shape,
+        method.min_size(network, network.rebuilds_rows),
     )
     problem = Problem(recommender, lambda share: data.val_dataloader(), resolved, seed=3, state=state)
 

@@ -48,7 +48,7 @@ def make_network(
     network: Backbone = getattr(backbones, name)(edges, max_size, **settings)
     if isinstance(network, LightGCN):
         network.weigh_own(own_weight)
-        network.to_kept_form()
+        network.to_kept_form(next(iter(network.kept_forms)))
     smallest = 0 if network.rebuilds_rows else 1
     network.set_sizes(torch.randint(smallest, network.row_width + 1, (network.num_rows,)))
     return network.eval()

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from torch import Tensor
 
 from bet_lightning.backbones import Refit, RefitsCuts
 from bet_lightning.methods.base import Problem
+from bet_lightning.methods.bet.action import Action, RuleDraw
 from bet_lightning.methods.bet.families import Family, Rows
 from bet_lightning.methods.bet.search import BudgetedSearch
 from bet_lightning.methods.bet.settings import SearchSettings
+from bet_lightning.methods.rules import SizeRule
 from bet_lightning.methods.tasks import generator_of
 from bet_lightning.ranking import quality
+from bet_lightning.resolved_budget import ResolvedBudget
 
 _DRAWS = 4  # actions that the first power is judged by: eight choose no other
 _REJUDGED = 2  # of them, the best, that the other powers are judged by
@@ -60,6 +64,16 @@ class Begun(NamedTuple):
 def rows_of(problem: Problem) -> Rows:
     """Return what a search knows of a problem's rows without a trained table."""
     return Rows(*problem.frequencies, problem.network.row_width)
+
+
+def action_of_rule(rule: SizeRule, problem: Problem, budget: ResolvedBudget) -> Action:
+    """Return a simple rule's sizes as an action that a search can be given."""
+    allocation = rule.allocate(problem, budget)
+    sizes, shape = allocation.sizes, budget.shape
+    draw = RuleDraw(int(sizes[: shape.num_users].sum()) / allocation.params, rule.name)
+    action = Action.from_sizes(sizes, shape.num_users, shape.width, draw)
+    in_bytes = budget.bytes if budget.unit == "bytes" else None
+    return replace(action, form=allocation.form, budget_bytes=in_bytes)
 
 
 def make_search(problem: Problem, plan: SearchPlan, gains: Tensor | None) -> BudgetedSearch:

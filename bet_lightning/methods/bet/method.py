@@ -53,6 +53,8 @@ class BET(Method):
         ValueError: If a value is out of range or rules have equal names.
     """
 
+    chooses_form = True
+
     def __init__(
         self,
         family: Family | None = None,
@@ -92,20 +94,27 @@ class BET(Method):
             )
         return family
 
-    def min_size(self, network: Backbone) -> int:
+    def min_size(self, network: Backbone, rebuilds_rows: bool) -> int:
         """Return the smallest size of a row: see :meth:`Method.min_size`."""
         if self.smallest is not None:
             return self.smallest
-        return 0 if network.rebuilds_rows and self.family_for(network).leaves_rows_empty else 1
+        return 0 if rebuilds_rows and self.family_for(network).leaves_rows_empty else 1
 
     def run(self, problem: Problem) -> Rounds:
-        """Pretrain, probe, tune and retrain: see :meth:`Method.run`."""
-        run = BETRun(self, problem)
-        yield from run.pretrain()
-        yield from run.probe_rules()
-        yield from run.probe()
-        yield from run.tune()
-        yield from run.retrain()
+        """Pretrain, probe, tune and retrain: see :meth:`Method.run`.
+
+        Each form that the table may be kept in is searched by itself; a budget goes to the one whose probes are best.
+        """
+        runs: list[BETRun] = []
+        for part in problem.parts():
+            run = BETRun(self, part, runs[-1] if runs else None)
+            runs.append(run)
+            yield from run.pretrain()
+            yield from run.probe_rules()
+            yield from run.probe()
+            yield from run.tune()
+        for run in runs:
+            yield from run.retrain([budget for budget in run.problem.budgets if run is _fittest(runs, budget.name)])
 
     def for_finished_run(self, checkpoint: str, num_probes: int, max_epochs: int) -> BET:
         """Return the method that cuts a finished run's table further: see :meth:`Method.for_finished_run`."""
@@ -121,6 +130,11 @@ class BET(Method):
             replace(self.tune, num_actions=0),
             replace(self.retrain, num_actions=1, start="warm", max_epochs=max_epochs, eval_every_n_epochs=1),
         )
+
+
+def _fittest(runs: Sequence[BETRun], budget: str) -> BETRun:
+    """The run with the best probes of a budget, the earlier one among equals."""
+    return max(runs, key=lambda run: run.fitness(budget))
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from bet_lightning.backbones import KeptForm
 from bet_lightning.methods.bet.action import Action, Draw
 from bet_lightning.methods.bet.search import Proposal
 from bet_lightning.methods.tasks import Outcome
@@ -42,6 +43,7 @@ class ProbeRecord:
         rank: Which of the devices measured it.
         failed: Whether its loss left the numbers.
         tuned: Longer probes by the weights that they started from.
+        kept: What the budget was spent on.
     """
 
     iteration: int
@@ -55,9 +57,12 @@ class ProbeRecord:
     rank: int = 0
     failed: bool = False
     tuned: Mapping[str, TunedRecord] = field(default_factory=dict)
+    kept: KeptForm = "table"
 
     @classmethod
-    def of(cls, proposal: Proposal, budget: str, fitness: float, outcome: Outcome, rank: int) -> ProbeRecord:
+    def of(
+        cls, proposal: Proposal, budget: str, fitness: float, outcome: Outcome, rank: int, kept: KeptForm
+    ) -> ProbeRecord:
         """Record what became of a proposal."""
         return cls(
             proposal.iteration,
@@ -70,6 +75,7 @@ class ProbeRecord:
             outcome.seconds,
             rank,
             outcome.failed,
+            kept=kept,
         )
 
     @property
@@ -100,6 +106,7 @@ class ProbeRecord:
             KeyError: If a value is missing.
             TypeError: If one is of another type.
         """
+        values = {"kept": "table", **values}  # what version 0.1 wrote has none
         fields = {name: values[name] for name in cls.__dataclass_fields__ if name not in ("action", "tuned")}
         tuned = {start: TunedRecord(**each) for start, each in values.get("tuned", {}).items()}
         return cls(**fields, action=Action.from_dict(values), tuned=tuned)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from bet_lightning.allocation import Allocation
 from bet_lightning.backbones import Refit
-from bet_lightning.checkpoints import UNREADABLE, EarlierRun, read_run
+from bet_lightning.checkpoints import UNREADABLE, EarlierRun, check_weights, read_run
 from bet_lightning.methods.base import Problem
 from bet_lightning.methods.bet.action import Action, RuleDraw
-from bet_lightning.methods.bet.beginning import Begun, SearchPlan, begin_search, make_search, rows_of
+from bet_lightning.methods.bet.beginning import Begun, SearchPlan, action_of_rule, begin_search, make_search, rows_of
 from bet_lightning.methods.bet.finalists import choose_finalists, choose_retrained, choose_rule, rank_probes
 from bet_lightning.methods.bet.records import ProbeRecord, TunedRecord
 from bet_lightning.methods.bet.search import BudgetedSearch, Proposal
@@ -37,24 +36,28 @@ class BETRun:
     Args:
         method: The settings.
         problem: What to make tables for; ``problem.state`` has what earlier phases left.
+        before: The run on another form of the same full table, if there is one: it has pre-trained it.
     """
 
-    def __init__(self, method: BET, problem: Problem) -> None:
+    def __init__(self, method: BET, problem: Problem, before: BETRun | None = None) -> None:
         network = problem.network
         family = method.family_for(network)
         probe = method.probe
         steps = family.refit_steps if probe.refit_steps is None else probe.refit_steps
         self.method = method
         self.problem = problem
+        self.before = before
         self.state = problem.state
+        # final vectors have no graph to be trained through from fresh weights
+        self.starts: tuple[Start, ...] = ("warm",) if problem.kept == "vectors" else method.retrain.starts
         self.warm_schedule = method.warm_schedule or network.recipe.warm_schedule
         default_epochs = max(family.probe_epochs, network.recipe.probe_epochs)
         self.probe_epochs = default_epochs if probe.epochs is None else probe.epochs
         self.plan = SearchPlan(
             family,
             method.search,
-            method.min_size(network),
-            "fresh" in method.retrain.starts,
+            problem.budgets[0].min_size,
+            "fresh" in self.starts,
             steps,
             min(1.0, _PROBED_USERS / network.num_users) if probe.user_share is None else probe.user_share,
         )
@@ -78,18 +81,22 @@ class BETRun:
         if self._search is not None:
             return
         settings, network = self.method.pretrain, self.problem.network
-        earlier = read_run(settings.checkpoint, network) if settings.checkpoint else None
-        task = self.problem.full_task(settings, turned=self.method.basis == "principal")
-        if earlier:
+        earlier = read_run(settings.checkpoint, network).of_form(self.problem.kept) if settings.checkpoint else None
+        turned = self.method.basis == "principal" and self.before is None
+        task = self.problem.full_task(settings, turned=turned)
+        if earlier and settings.checkpoint:
             weights = earlier.method_state.get("pretrained", earlier.weights)
-            self._check_weights(weights)
+            check_weights(network, weights, settings.checkpoint)
             task = replace(task, epochs=replace(settings, max_epochs=0), weights=weights)
+        if self.before:
+            weights = self.before.state["pretrained"]
+            task = replace(task, name=None, label="final vectors", keep_weights=True, epochs=Epochs(0), weights=weights)
         (full,) = yield Round([task], shared=True, epochs_after=self._epochs_after(settings.max_epochs))
         begin = time.monotonic()
         network.use_masked_tables()
         network.load_state_dict(full.weights)
         self.state["pretrained"] = full.weights
-        self.state["pretrain_epochs"] = full.epochs
+        self.state["pretrain_epochs"] = self.before.state["pretrain_epochs"] if self.before else full.epochs
         whole = self.plan.user_share == 1
         metrics = full.metrics if whole else self.problem.evaluate(self.plan.user_share)
         self.state["full_quality"] = Outcome(metrics).quality
@@ -108,14 +115,7 @@ class BETRun:
             following = given[done : done + self.problem.num_ranks]
             proposals: list[Proposal] = []
             for rule, budget in following:
-                allocation = rule.allocate(self.problem, budget)
-                sizes = allocation.sizes
-                users = int(sizes[: budget.shape.num_users].sum())
-                draw = RuleDraw(users / allocation.params, rule.name)
-                action = Action.from_sizes(sizes, budget.shape.num_users, budget.shape.width, draw)
-                in_bytes = budget.bytes if budget.unit == "bytes" else None
-                action = replace(action, form=allocation.form, budget_bytes=in_bytes)
-                proposals.append(self.search.given(action, proposals))
+                proposals.append(self.search.given(action_of_rule(rule, self.problem, budget), proposals))
             yield from self._measure(proposals, [budget for _, budget in following])
 
     def probe(self) -> Rounds:
@@ -134,7 +134,7 @@ class BETRun:
             self.state["finalists"] = [
                 [record.iteration, start]
                 for budget in self.problem.budgets
-                for start in self.method.retrain.starts
+                for start in self.starts
                 for record in choose_finalists(self._ranked(budget), settings.num_actions, start)
             ]
         total = len(self.state["finalists"])
@@ -152,12 +152,18 @@ class BETRun:
                 self._replace(self._record(iteration).with_tuned(start, tuned))
             done = self.state["num_tuned"] = done + len(finalists)
             self._remember()
-            self.problem.journal.take(self.records + self.earlier, "tune")
+            self.problem.journal.take([*self._records_before, *self.records, *self.earlier], "tune")
 
-    def retrain(self) -> Rounds:
-        """Train the best actions and the best rule of every budget for good."""
+    def fitness(self, budget: str) -> float:
+        """Return the best fitness for a budget, given by its name, in the longest probes that there are; else -inf."""
+        ranked = rank_probes([*self.records, *self.earlier], budget)
+        tuned = [longer.fitness for record in ranked for longer in record.tuned.values()]
+        return max(tuned or [record.fitness for record in ranked], default=-math.inf)
+
+    def retrain(self, budgets: Sequence[ResolvedBudget]) -> Rounds:
+        """Train the best actions and the best rule of some budgets for good."""
         settings = self.method.retrain
-        tasks = [task for budget in self.problem.budgets for task in self._retrainings(budget)]
+        tasks = [task for budget in budgets for task in self._retrainings(budget)]
         done = self.state.setdefault("num_retrained", 0)
         at_once = self.problem.num_ranks if settings.parallel == "actions" else 1
         while done < len(tasks):
@@ -173,12 +179,12 @@ class BETRun:
         rule = choose_rule(ranked)
         rule_name = rule.draw.rule if rule and isinstance(rule.draw, RuleDraw) else ""
         tasks = []
-        for start in settings.starts:
+        for start in self.starts:
             tuned = self.method.tune.num_actions > 0
             chosen = choose_retrained(ranked, settings.num_actions, start, tuned)
             named = [("bet", record) for record in chosen] + ([(rule_name, rule)] if rule else [])
             for name, record in named:
-                kind = f"_{start}" if len(settings.starts) > 1 else ""
+                kind = f"_{start}" if len(self.starts) > 1 else ""
                 result = f"{name}{kind}{self.problem.suffix(budget)}"
                 task = self._task("retrain", f"retrain {result}", record, epochs, start)
                 tasks.append(replace(task, name=result, storage=settings.storage, user_share=1.0))
@@ -200,9 +206,9 @@ class BETRun:
         for rank, (proposal, budget, outcome) in enumerate(zip(proposals, budgets, outcomes, strict=True)):
             fitness = self._fitness(outcome)
             self.search.observe(proposal, fitness)
-            self.records.append(ProbeRecord.of(proposal, budget.name, fitness, outcome, rank))
+            self.records.append(ProbeRecord.of(proposal, budget.name, fitness, outcome, rank, self.problem.kept))
             self._remember()
-            self.problem.journal.take(self.records, "probe")
+            self.problem.journal.take([*self._records_before, *self.records], "probe")
 
     def _task(self, phase: Phase, label: str, record: ProbeRecord, epochs: Epochs, start: Start) -> Task:
         """A training of an action that was probed."""
@@ -249,29 +255,31 @@ class BETRun:
             action = proposal.action
             if action.amount in amounts and any(sampler.covers(action) for sampler in search.samplers):
                 outcome = Outcome({}, seconds=0.0)
-                self.earlier.append(ProbeRecord.of(proposal, self._budget(action).name, fitness, outcome, 0))
+                name = self._budget(action).name
+                self.earlier.append(ProbeRecord.of(proposal, name, fitness, outcome, 0, self.problem.kept))
         return Begun(search, state["gains"], state["refit_power"])
-
-    def _check_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Refuse weights of another backbone or of other data."""
-        try:
-            self.problem.network.load_state_dict(weights)
-        except UNREADABLE as error:
-            path = self.method.pretrain.checkpoint
-            raise ValueError(f"{path}: not a checkpoint of this backbone on this data ({error})") from None
 
     def _remember(self) -> None:
         """Keep what the next phase, or a resumed run, goes on from."""
         self.state["search"] = self.search.state_dict()
         self.state["records"] = [record.as_dict() for record in self.records]
         self.state["earlier"] = [record.as_dict() for record in self.earlier]
-        self.problem.journal.seconds_to_begin = self.state["seconds_to_begin"]
+        self.problem.journal.seconds_to_begin = self._seconds_to_begin
+
+    @property
+    def _records_before(self) -> list[ProbeRecord]:
+        return [*self.before._records_before, *self.before.records] if self.before else []
+
+    @property
+    def _seconds_to_begin(self) -> float:
+        own: float = self.state["seconds_to_begin"]
+        return own + (self.before._seconds_to_begin if self.before else 0.0)
 
     def _epochs_after(self, epochs: int) -> int:
         """Epochs still to come: some, and retrainings about as long as pretraining was."""
         typical: int = self.state.get("pretrain_epochs", self.method.pretrain.max_epochs)
         kinds = self.method.retrain.num_actions + bool(self.method.rules)
-        return epochs + kinds * len(self.method.retrain.starts) * len(self.problem.budgets) * typical
+        return epochs + kinds * len(self.starts) * len(self.problem.budgets) * typical
 
     def _budget(self, action: Action) -> ResolvedBudget:
         """The budget that an action spends."""

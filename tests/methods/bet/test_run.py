@@ -57,12 +57,13 @@ def make_problem(
     state: dict[str, Any] | None = None,
     backbone: Callable[[Edges, int], Backbone] = MF,
     kind: type[Problem] = Problem,
+    min_size: int = 1,
     **more: Any,
 ) -> Problem:
     network = backbone(EDGES, WIDTH)
     network.reset_parameters(torch.Generator().manual_seed(1))
     recommender = Recommender(network, metrics=RankingMetrics((5,)))
-    resolved = resolve_budgets([Budget.parse(budget) for budget in budgets], network.shape, 1)
+    resolved = resolve_budgets([Budget.parse(budget) for budget in budgets], network.shape, min_size)
     return kind(recommender, lambda share: [], resolved, state=state, **more)
 
 
@@ -362,19 +363,16 @@ def test_what_an_earlier_search_found_for_a_budget_stays_a_candidate(tmp_path: A
 
 
 def test_an_earlier_search_that_left_rows_empty_has_no_candidates_where_none_may_be(tmp_path: Any) -> None:
-    def make(min_size: int, **settings: Any) -> BET:
-        return make_method("warm", rules=False, min_size=min_size, **settings)
-
     def light(edges: Edges, width: int) -> Backbone:
         return LightGCN(edges, width, 1)
 
-    first = make_problem(("30",), backbone=light)
-    play(make(0), first)
+    first = make_problem(("30",), backbone=light, min_size=0)
+    play(make_method("warm", rules=False), first)
     assert all(record.action.num_filled < USERS + ITEMS for record in first.journal.records)
     pretrain = PretrainSettings(checkpoint=save_run(first, tmp_path / "last.ckpt"))
     for min_size, taken_over in ((0, 3), (1, 0)):
-        problem = make_problem(("30",), backbone=light)
-        rounds = play(make(min_size, pretrain=pretrain), problem)
+        problem = make_problem(("30",), backbone=light, min_size=min_size)
+        rounds = play(make_method("warm", rules=False, pretrain=pretrain), problem)
         assert len(problem.state["earlier"]) == taken_over
         retrained = [task.allocation for task in rounds[-1].tasks if task.phase == "retrain" and task.allocation]
         assert len(retrained) == 1 and int(retrained[0].sizes.min()) >= min_size
@@ -390,9 +388,9 @@ def test_refuses_an_earlier_search_of_another_family(tmp_path: Any) -> None:
 
 def test_defaults_follow_the_backbone() -> None:
     light, factors = LightGCN(EDGES, WIDTH, 1), MF(EDGES, WIDTH)
-    assert BET().min_size(light) == 0 and BET().min_size(factors) == 1
-    assert BET(PopularityFamily()).min_size(light) == 1 and BET(min_size=1).min_size(light) == 1
-    assert BET(min_size=0).min_size(factors) == 0  # where a budget is too small for all rows
+    assert BET().min_size(light, True) == 0 and BET().min_size(light, False) == BET().min_size(factors, False) == 1
+    assert BET(PopularityFamily()).min_size(light, True) == 1 and BET(min_size=1).min_size(light, True) == 1
+    assert BET(min_size=0).min_size(factors, False) == 0  # where a budget is too small for all rows
     with pytest.raises(ValueError, match=r"search\.method\.min_size must be 0 or 1, got 2"):
         BET(min_size=2)
     with pytest.raises(ValueError, match="rules need different names"):
