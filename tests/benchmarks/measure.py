@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import gc
+import math
 import statistics
 import threading
 import time
@@ -14,6 +15,7 @@ import psutil
 import torch
 
 Work = Callable[[], object]
+LEAST_S = 0.05  # that a floor is timed for: shorter times move by themselves
 MAX_UNREST = 0.2  # beyond which the floor of a row moved too much while it was measured
 
 
@@ -75,13 +77,12 @@ def spread_of(seconds: Sequence[float]) -> float:
 
 
 def reference() -> Work:
-    """Work that is always the same, of some 10 ms: a matrix product in cache and a copy beyond it."""
+    """Work that is always the same: a matrix product in cache and a copy beyond it."""
     square, long = torch.ones(512, 512), torch.ones(4_000_000)
 
     def work() -> None:
-        for _ in range(2):
-            square @ square
-            long.clone()
+        square @ square
+        long.clone()
 
     return work
 
@@ -106,6 +107,20 @@ def paired(contestants: Mapping[str, Work], rounds: int, slow: float = 20.0) -> 
             if name not in enough:
                 seconds[name].append(_time(work))
     return seconds
+
+
+def _repeats(work: Work) -> int:
+    """How often work is repeated to last long enough for its times to tell whether the machine was busy."""
+    work()
+    return math.ceil(LEAST_S / max(_time(work), LEAST_S / 1000))
+
+
+def _repeated(work: Work, repeats: int) -> Work:
+    def run() -> None:
+        for _ in range(repeats):
+            work()
+
+    return run
 
 
 def _time(work: Work) -> float:
@@ -163,12 +178,14 @@ def compare(
         rounds: Counted runs.
         units: How many natural units (triplets, actions) one run of ours does.
     """
-    seconds = paired({"": ours, **rivals, "floor": floor or reference()}, rounds)
+    steady = floor or reference()
+    repeats = _repeats(steady)
+    seconds = paired({"": ours, **rivals, "floor": _repeated(steady, repeats)}, rounds)
     medians = {each: statistics.median(times) for each, times in seconds.items()}
     peak = peak_memory_mb(ours)
     base = medians[""]
     per_s = units / base if units else None
-    bottom = medians["floor"] if floor else None
+    bottom = medians["floor"] / repeats if floor else None
     spread, unrest = spread_of(seconds[""]), spread_of(seconds["floor"])
     shown: list[tuple[str, float | None]] = [(rival, medians[rival]) for rival in rivals] or [("", None)]
     return [

@@ -8,9 +8,9 @@ import pytest
 from bet_lightning import cli
 from bet_lightning.runs.folder import read_record
 from tests.benchmarks import __main__ as benchmarks
-from tests.benchmarks import basis, convergence, device, growth, probes, ranks, round_trip, serving, storage
+from tests.benchmarks import basis, convergence, device, growth, measure, probes, ranks, round_trip, serving, storage
 from tests.benchmarks.data import Bench
-from tests.benchmarks.measure import Row, paired, spread_of
+from tests.benchmarks.measure import Row, Work, compare, paired, spread_of
 from tests.conftest import write_config
 
 DATA_DIR = os.environ.get("BET_DATA_DIR", "")
@@ -32,6 +32,24 @@ def test_ratios_are_refused_where_the_floor_moved() -> None:
     busy = replace(calm, unrest=0.21)
     assert (busy.ratio, busy.floor_ratio, busy.refused) == (None, None, True)
     assert spread_of([1.0, 1.1, 0.9]) == pytest.approx(0.2)
+
+
+def test_a_short_floor_is_timed_many_times_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+
+    def floor() -> None:
+        nonlocal calls
+        calls += 1
+
+    def timed(work: Work) -> float:
+        before = calls
+        work()
+        return 0.001 * max(1, calls - before)  # a millisecond a call
+
+    monkeypatch.setattr(measure, "_time", timed)
+    (row,) = compare("short", lambda: None, {}, floor=floor, threads=1, rounds=3)
+    assert row.floor_s == pytest.approx(0.001)
+    assert calls == 2 + 4 * 50  # two to find out, then 50 ms in each of three rounds and the one that does not count
 
 
 def test_refused_rows_are_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
