@@ -63,6 +63,7 @@ class ResultRecord:
         checkpoint: Its checkpoint within the run folder.
         packed: What its export says, by part.
         dtype: What its values are held as.
+        trainings: Trainings that competed for its name, of which this was the best.
     """
 
     name: str
@@ -78,6 +79,7 @@ class ResultRecord:
     checkpoint: str
     packed: Mapping[str, Any] = field(default_factory=dict)
     dtype: Dtype = "fp32"
+    trainings: int = 1
 
     def metrics(self, stage: Stage) -> Metrics:
         """Return metrics of validation or test."""
