@@ -27,6 +27,7 @@ from bet_lightning.runs.folder import (
     write_probes,
     write_record,
 )
+from bet_lightning.runs.measures import key_of
 from bet_lightning.runs.plots import plot_run
 from bet_lightning.runs.records import BudgetRecord, ResultRecord, RunRecord, SearchRecord, is_better
 from bet_lightning.runs.report import describe_plan, next_commands, print_results
@@ -91,7 +92,7 @@ class Recorder(Journal):
             return
         earlier = self.record.result(task.name)
         number = f"#{earlier.trainings + 1}" if earlier else ""  # several may compete for one name
-        key = "pretrain" if task.phase == "pretrain" else f"retrain/{task.name}{number}"
+        key = "pretrain" if task.phase == "pretrain" else f"retrain/{key_of(task.name)}{number}"
         self._log({f"{key}/{name}": value for name, value in metrics.items()}, f"{key}/epoch", epoch)
 
     def finished(self, task: Task, outcome: Outcome) -> None:

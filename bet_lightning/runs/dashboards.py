@@ -164,10 +164,9 @@ class Dashboard:
         self._curves.update(new)
         for run in self._runs:
             for name in new:
-                # one by one, no patterns: Lightning's own pattern matches all names, and a dot, as in bet@0.1, has to
-                # be escaped, in a pattern in vain
-                step = None if name == axis else _escaped(axis)
-                run.define_metric(_escaped(name), step_metric=step, summary="none", hidden=name == axis)
+                # one by one, no patterns: Lightning's own pattern matches all names, and which one counts is chance
+                step = None if name == axis else axis
+                run.define_metric(name, step_metric=step, summary="none", hidden=name == axis)
 
     def probed(self, records: Sequence[ProbeRecord]) -> None:
         """Add the sizes of the last probed action to what is logged next, and a table of all now and then.
@@ -261,10 +260,6 @@ def _is_logged_in() -> bool:
     if "prompt" in signature(wandb.login).parameters:
         return bool(wandb.login(prompt=False, verify=False))
     return bool(wandb.api.api_key)  # older versions
-
-
-def _escaped(name: str) -> str:
-    return name.replace(".", r"\.")
 
 
 def _artifact_name(kind: str, run: Run, result: str | None = None) -> str:

@@ -50,13 +50,18 @@ def places(record: RunRecord) -> Iterator[tuple[str, ResultRecord]]:
     ``best`` is that of the first budget, the largest; ``best@<budget>`` is there for each where there are several.
     """
     for result in record.results:
-        yield f"results/{result.name}", result
+        yield f"results/{key_of(result.name)}", result
     for number, budget in enumerate(record.budgets):
         best = record.best(budget.name)
         if best is not None and number == 0:
             yield "best", best
         if best is not None and len(record.budgets) > 1:
-            yield f"best@{budget.name}", best
+            yield f"best@{key_of(budget.name)}", best
+
+
+def key_of(name: str) -> str:
+    """Return a name as a part of a key, ``bet@0_1`` of ``bet@0.1``: a dot would be taken for a level of nesting."""
+    return name.replace(".", "_")
 
 
 def measures(record: RunRecord, result: ResultRecord) -> dict[str, float]:

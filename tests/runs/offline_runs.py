@@ -80,8 +80,7 @@ def _read(folder: Path) -> OfflineRun:
                 run.history.append({})
                 _merge(run.history[-1], record.history.item)
             case "metric":
-                name = record.metric.name or record.metric.glob_name
-                run.axes[name.replace("\\", "")] = record.metric.step_metric.replace("\\", "")  # dots are escaped
+                run.axes[record.metric.name or record.metric.glob_name] = record.metric.step_metric
             case "artifact":
                 kept = record.artifact
                 files = [entry.path for entry in kept.manifest.contents]

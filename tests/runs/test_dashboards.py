@@ -199,16 +199,18 @@ def test_a_resumed_run_goes_on_in_the_same_dashboard(inside: Path, caplog: pytes
     assert best and second.summary["best/name"] == best.name
 
 
-def test_budgets_with_dots_in_their_names(inside: Path) -> None:
+def test_no_name_of_a_budget_is_cut_at_its_dot(inside: Path) -> None:
     config = write_config(inside, "run", method=RULE, budget=["50%", "25%"])
-    main(["fit", "--config", str(config), *WANDB])
+    own = ["--trainer.logger.init_args.name=mine", "--trainer.logger.init_args.group=ours"]
+    main(["fit", "--config", str(config), *WANDB, *own])
     (run,) = read_offline_runs(inside)
-    assert run.axes["retrain/uniform@0.25/ndcg@20"] == "retrain/uniform@0.25/epoch"
-    assert run.curve("retrain/uniform@0.25/epoch") == [1]
-    assert not [name for row in run.history for name in row if name.endswith("@0")]  # no name is cut at its dot
-    assert run.summary["best@0.5/name"] == run.summary["best/name"] == "uniform@0.5"
-    assert run.summary["best@0.25/params"] == 420
-    assert not [name for name in run.summary if name.startswith("retrain")]
+    assert (run.name, run.group) == ("mine", "ours")  # what a user says stays
+    assert run.axes["retrain/uniform@0_25/ndcg@20"] == "retrain/uniform@0_25/epoch"
+    assert run.curve("retrain/uniform@0_25/epoch") == [1]
+    assert run.summary["best@0_5/name"] == run.summary["best/name"] == "uniform@0.5"
+    assert run.summary["best@0_25/params"] == run.summary["results/uniform@0_25/params"] == 420
+    logged = {*run.summary, *(name for row in run.history for name in row)}
+    assert not [name for name in logged if "." in name or name.startswith("retrain/uniform@0/")]
 
 
 def test_a_new_run_in_the_same_folder_is_another_one(inside: Path) -> None:

@@ -26,18 +26,18 @@ def test_a_result_is_measured_against_the_full_table() -> None:
 def test_the_best_of_the_first_budget_has_a_place_of_its_own() -> None:
     record = make_record(*RESULTS)
     assert dict(places(record)) == {
-        **{f"results/{result.name}": result for result in RESULTS},
-        **{"best": RESULTS[1], "best@0.5": RESULTS[1], "best@0.25": RESULTS[2]},
+        **{"results/full": FULL, "results/bet@0_5": RESULTS[1], "results/bet@0_25": RESULTS[2]},
+        **{"best": RESULTS[1], "best@0_5": RESULTS[1], "best@0_25": RESULTS[2]},
     }
     alone = replace(record, budgets=record.budgets[:1])
-    assert "best@0.5" not in dict(places(alone))
+    assert "best@0_5" not in dict(places(alone))
     assert [place for place, _ in places(make_record(FULL))] == ["results/full"]  # it is within no budget
 
 
 def test_a_summary_adds_up_the_seconds() -> None:
     found = summary(make_record(*RESULTS))
     assert (found["seconds/search"], found["seconds/total"]) == (2.0, 2.0 + 3 * 1.5)
-    assert found["best/name"] == found["best@0.5/name"] == "bet@0.5" and found["best@0.25/name"] == "bet@0.25"
+    assert found["best/name"] == found["best@0_5/name"] == "bet@0.5" and found["best@0_25/name"] == "bet@0.25"
     assert found["best/ndcg@20"] == 0.3 and found["results/full/ndcg@20"] == 0.4
 
 
