@@ -15,25 +15,26 @@ from jsonargparse import ArgumentError, Namespace
 from lightning_fabric.plugins import CheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
-from pytorch_lightning.loggers import CSVLogger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich import get_console
 
 from bet_lightning import __version__, backbones, data, methods, modules, objectives  # noqa: F401  (class names)
 from bet_lightning.callbacks import PredictionWriter, SearchProgressBar
-from bet_lightning.callbacks.run_files import LastCheckpoint, RunLogger, SaveRunConfig, move_aside, prefer_offline
+from bet_lightning.callbacks.run_files import LastCheckpoint, RunLogger, SaveRunConfig, move_aside
 from bet_lightning.callbacks.table_search import TableSearch
 from bet_lightning.compare.command import compare
 from bet_lightning.data.datamodule import own_name
 from bet_lightning.deploy.checkpoint_io import FileCheckpointIO, check_checkpoint
 from bet_lightning.deploy.exporting import best_checkpoint
 from bet_lightning.errors import one_line
-from bet_lightning.runs.folder import read_record, write_record
+from bet_lightning.runs import dashboards
+from bet_lightning.runs.folder import EXPORTS, read_record, write_record
 from bet_lightning.runs.lock import lock_folder
 from bet_lightning.runs.records import Stage
 from bet_lightning.runs.report import print_results
-from bet_lightning.trainer import EXPORTS, Trainer
+from bet_lightning.trainer import Trainer
 
 log = logging.getLogger("bet_lightning")
 
@@ -87,7 +88,7 @@ class BETCLI(LightningCLI):
         config = self.config[self.subcommand]
         if config.trainer.default_root_dir is None:
             name = Path(str(config.config[0])).stem if config.config else _data_name(config.data)
-            config.trainer.default_root_dir = f"runs/{name}"
+            config.trainer.default_root_dir = str(dashboards.sweep_folder() or Path("runs", name))
         if config.get("ckpt_path"):
             last = Path(config.trainer.default_root_dir) / "checkpoints" / "last.ckpt"
             path = last if config.ckpt_path == "last" else Path(config.ckpt_path)
@@ -105,17 +106,18 @@ class BETCLI(LightningCLI):
         if self.trainer.global_rank > 0:
             return
         self._held.enter_context(lock_folder(self._folder))
-        if config.ckpt_path:
-            return
-        self.datamodule.prepare_data()
-        self.datamodule.setup("fit")
-        move_aside(self._folder)
+        if not config.ckpt_path:
+            self.datamodule.prepare_data()
+            self.datamodule.setup("fit")
+            move_aside(self._folder)
+        dashboards.join(self.trainer.loggers, self._folder)
 
     def before_export(self) -> None:
         """Move aside what an earlier export for other budgets left."""
         if self.config["export"].budget and self.trainer.global_rank == 0:
             self._held.enter_context(lock_folder(self._folder))
             move_aside(self._folder)
+            dashboards.join(self.trainer.loggers, self._folder)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Make the trainer; its numbers always go to CSV files too."""
@@ -123,8 +125,8 @@ class BETCLI(LightningCLI):
         loggers = config["logger"]
         if loggers is not False:
             given = [] if loggers in (None, True) else loggers if isinstance(loggers, list) else [loggers]
-            if any(isinstance(logger, WandbLogger) for logger in given):
-                prefer_offline()
+            dashboards.prefer_offline(given)
+            self._held.callback(dashboards.finish, given)
             if not any(isinstance(logger, CSVLogger) for logger in given):
                 given = [*given, RunLogger(config["default_root_dir"], name="logs")]
             kwargs["logger"] = given
@@ -161,6 +163,7 @@ class BETCLI(LightningCLI):
     def predict(self, ckpt_path: str | None = None, **kwargs: Any) -> None:
         """Rank all items for every user with the run's best table, or with ``--ckpt_path``."""
         path = ckpt_path or str(best_checkpoint(self._folder))
+        self.trainer.loggers = dashboards.others(self.trainer.loggers)  # a dashboard gains nothing from lists
         self.trainer.predict(ckpt_path=path, **kwargs | {"return_predictions": False})
 
     def _evaluate(self, stage: Stage, run: Any, ckpt_path: str | None = None, **kwargs: Any) -> None:
@@ -168,6 +171,8 @@ class BETCLI(LightningCLI):
             run(ckpt_path=ckpt_path, **kwargs)
             return
         record = read_record(self._folder)
+        loggers = self.trainer.loggers
+        self.trainer.loggers = dashboards.others(loggers)  # a dashboard is told of all results at once
         kwargs["verbose"] = False
         for result in record.results:
             found = run(ckpt_path=str(self._folder / result.checkpoint), **kwargs)[0]
@@ -178,6 +183,7 @@ class BETCLI(LightningCLI):
         if self.trainer.is_global_zero:
             if stage == "test":
                 write_record(self._folder, record)
+                dashboards.Dashboard.of_finished(loggers, self._folder).tested(record)
             print_results(record, stage)
 
     @property

@@ -12,9 +12,8 @@ from bet_lightning.deploy.packing import check_output
 from bet_lightning.dtypes import Dtype
 from bet_lightning.methods.tasks import FULL
 from bet_lightning.modules import RecommenderModule
+from bet_lightning.runs.dashboards import Dashboard
 from bet_lightning.runs.folder import read_record
-
-EXPORTS = "exports"  # folder of a run for what is made from it
 
 
 class Trainer(pl.Trainer):
@@ -75,9 +74,12 @@ class Trainer(pl.Trainer):
         datamodule.setup("fit")
         if model.backbone is None:
             model.build(datamodule.dataset.train)
+        tables = []
         for name, checkpoint in packed.items():
             folder = Path(output) / name if several else Path(output)
             pack_checkpoint(model, datamodule.dataset, checkpoint, folder, dtype, history)
+            tables.append(folder)
+        Dashboard.of_finished(self.loggers, exports.parent if budget is None else exports).packed(tables)
 
     def _cut(
         self,

@@ -15,24 +15,22 @@ from bet_lightning.methods.bet.records import ProbeRecord
 from bet_lightning.methods.rules import write_sizes
 from bet_lightning.methods.tasks import FULL, Outcome, Phase, Task
 from bet_lightning.resolved_budget import ResolvedBudget
+from bet_lightning.runs.dashboards import GLOBAL_STEP, Dashboard
 from bet_lightning.runs.folder import (
+    ACTIONS,
     checkpoint_name,
     link_best,
     peak_memory_mb,
+    read_probes,
     versions,
     write_popularity,
     write_probes,
     write_record,
 )
+from bet_lightning.runs.measures import key_of
+from bet_lightning.runs.plots import plot_run
 from bet_lightning.runs.records import BudgetRecord, ResultRecord, RunRecord, SearchRecord, is_better
-from bet_lightning.runs.report import (
-    define_axes,
-    define_result_axis,
-    describe_plan,
-    next_commands,
-    print_results,
-    report_run,
-)
+from bet_lightning.runs.report import describe_plan, next_commands, print_results
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +60,7 @@ class Recorder(Journal):
         self.trainer = trainer
         self.backbone = backbone
         self.folder = Path(trainer.default_root_dir)
-        self._axes: set[str] = set()  # results that Weights & Biases knows the axis of
+        self.dashboard = Dashboard(trainer.loggers, self.folder)
         self.record = RunRecord(
             dataset=data.statistics(),
             backbone=type(backbone).__name__,
@@ -77,18 +75,25 @@ class Recorder(Journal):
         """Say what is going to be done; prepare loggers and run folder."""
         if self.trainer.is_global_zero:
             log.info("%s", describe_plan(self.record, self.backbone.shape))
-            define_axes(self.trainer.loggers)
             write_popularity(self.folder, user_frequency, item_frequency)
+            self.dashboard.begin(self.record)
+
+    def go_on(self, record: RunRecord) -> None:
+        """Go on with what a run that was interrupted said of itself."""
+        self.record = record
+        if self.trainer.is_global_zero:
+            self.dashboard.begin(record)
 
     def validated(self, task: Task, epoch: int, metrics: Mapping[str, float]) -> None:
         """Log what a training that competes for a result reached, by its own epochs."""
+        if self.trainer.is_global_zero:  # Lightning logs them a moment later
+            self.dashboard.define_curves([f"val/{name}" for name in metrics], GLOBAL_STEP)
         if task.name is None:
             return
-        key = "pretrain" if task.phase == "pretrain" else f"retrain/{task.name}"
-        if task.phase != "pretrain" and self.trainer.is_global_zero and task.name not in self._axes:
-            self._axes.add(task.name)
-            define_result_axis(self.trainer.loggers, task.name)
-        self._log({f"{key}/epoch": epoch, **{f"{key}/{name}": value for name, value in metrics.items()}})
+        earlier = self.record.result(task.name)
+        number = f"#{earlier.trainings + 1}" if earlier else ""  # several may compete for one name
+        key = "pretrain" if task.phase == "pretrain" else f"retrain/{key_of(task.name)}{number}"
+        self._log({f"{key}/{name}": value for name, value in metrics.items()}, f"{key}/epoch", epoch)
 
     def finished(self, task: Task, outcome: Outcome) -> None:
         """Save a finished training as its result, if it is the best of that name; the backbone has its best weights."""
@@ -96,7 +101,12 @@ class Recorder(Journal):
         share = f", {outcome.quality / full.quality:.1%} of the full table" if full and full.quality else ""
         quality = f"mean recall and ndcg {outcome.quality:.4f}{share}"
         log.info("%s: best at epoch %d of %d, %s", task.label, outcome.best_epoch, outcome.epochs, quality)
-        if task.name is None or not is_better(outcome, self.record.result(task.name)):
+        if task.name is None:
+            return
+        earlier = self.record.result(task.name)
+        trainings = earlier.trainings + 1 if earlier else 1
+        if earlier and not is_better(outcome, earlier):
+            self.record = self.record.with_result(replace(earlier, trainings=trainings))
             return
         checkpoint = checkpoint_name(task.name)
         self.trainer.save_checkpoint(self.folder / checkpoint, weights_only=True)
@@ -116,6 +126,7 @@ class Recorder(Journal):
             checkpoint,
             dtype=task.dtype,
             beside=budget.beside if budget else 0,
+            trainings=trainings,
         )
         self.record = self.record.with_result(result)
         if not self.trainer.is_global_zero:
@@ -126,6 +137,7 @@ class Recorder(Journal):
             suffix = f"@{budget.name}" if len(self.record.budgets) > 1 else ""
             link_best(self.folder, best.checkpoint, f"best{suffix}")
         write_record(self.folder, self.record)
+        self.dashboard.update(self.record)
 
     def take(self, records: Sequence[ProbeRecord], phase: Phase) -> None:
         """Write and log probed actions: see :meth:`Journal.take`."""
@@ -142,21 +154,26 @@ class Recorder(Journal):
             write_probes(self.folder, records)
             write_record(self.folder, self.record)
         if phase == "tune":
-            self._log({"tune/best_fitness": max(each.fitness for each in tuned)})
+            self._log({"tune/best_fitness": max(each.fitness for each in tuned)}, "tune/number", len(tuned))
             return
+        if self.trainer.is_global_zero:
+            self.dashboard.probed(records)
         last, best = records[-1], self.best_fitness or 0.0
-        shown = ("iteration", "fitness", "predicted_fitness", "seconds")
-        numbers = {f"probe/{name}": float(getattr(last, name)) for name in shown}
-        self._log({**numbers, "probe/user_share": last.draw.user_share, "probe/best_fitness": best})
+        numbers = {f"probe/{name}": float(getattr(last, name)) for name in ("fitness", "predicted_fitness", "seconds")}
+        numbers |= {"probe/user_share": last.draw.user_share, "probe/best_fitness": best}
+        self._log(numbers, "probe/iteration", last.iteration)
 
     def end(self) -> None:
         """Print the table with validation metrics, draw the plots, and say how to test."""
         if self.record.results and self.trainer.is_global_zero:
-            report_run(self.folder, self.trainer.loggers)
+            probes = read_probes(self.folder / ACTIONS) if (self.folder / ACTIONS).is_file() else []
+            self.dashboard.end(self.record, probes, plot_run(self.folder))
             print_results(self.record, "valid")
             log.info("%s", next_commands(self.folder / "config.yaml"))
 
-    def _log(self, metrics: Mapping[str, float]) -> None:
-        """Give numbers to all loggers, at the current step."""
+    def _log(self, metrics: Mapping[str, float], axis: str, place: int) -> None:
+        """Give numbers to all loggers, at the current step and at a place on an axis of their own."""
+        if self.trainer.is_global_zero:
+            self.dashboard.define_curves(metrics, axis)
         for logger in self.trainer.loggers:
-            logger.log_metrics(dict(metrics), step=self.trainer.global_step)
+            logger.log_metrics({axis: place, **metrics}, step=self.trainer.global_step)

@@ -31,7 +31,10 @@ class SaveRunConfig(SaveConfigCallback):
         path.write_text(self.parser.dump(config, skip_none=False))
         for logger in trainer.loggers:
             logger.log_hyperparams(
-                {name: self.config.as_dict().get(name) for name in ("model", "data", "search", "trainer")}
+                {
+                    name: self.config.as_dict().get(name)
+                    for name in ("seed_everything", "model", "data", "search", "trainer")
+                }
             )
 
 
@@ -74,12 +77,3 @@ def move_aside(folder: Path) -> None:
         number += 1
     folder.rename(moved)
     log.info("%s held an earlier run: moved to %s", folder, moved)
-
-
-def prefer_offline() -> None:
-    """Let Weights & Biases log offline unless the user is logged in or chose a mode."""
-    import wandb
-
-    if "WANDB_MODE" not in os.environ and not wandb.api.api_key:
-        # not the variable: asking for the key has already read it
-        wandb.setup(settings=wandb.Settings(mode="offline"))

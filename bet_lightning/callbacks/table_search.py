@@ -100,7 +100,7 @@ class TableSearch(pl.Callback):
         state = self._restored.get(METHOD_STATE, {})
         if self._restored:
             self._check_same_run(data)
-            self.recorder.record = RunRecord.from_dict(self._restored["record"])
+            self.recorder.go_on(RunRecord.from_dict(self._restored["record"]))
         self._problem = FitProblem(trainer, module, budgets, seed=self.seed, journal=self.recorder, state=state)
         if not self._restored:
             frequencies = (PopularityProfile.from_frequency(side) for side in self._problem.frequencies)

@@ -21,6 +21,7 @@ from bet_lightning.compare.rows import Row, is_done, read_rows, rows_of, without
 from bet_lightning.compare.tables import side_by_side
 from bet_lightning.methods.tasks import FULL
 from bet_lightning.replacing import replacing
+from bet_lightning.runs.dashboards import group_runs
 from bet_lightning.runs.folder import read_record
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ def compare(args: Sequence[str], command: Command) -> int:
         for cell in missing:
             log.info("%s", cell.name)
         return 0
+    group_runs(options.file.stem)
     failed: list[str] = []
     begin = time.monotonic()
     for number, cell in enumerate([] if options.report else missing):

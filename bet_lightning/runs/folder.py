@@ -19,6 +19,7 @@ from bet_lightning.replacing import replacing
 from bet_lightning.runs.records import RunRecord
 
 SUMMARY, ACTIONS, POPULARITY = "summary.json", "actions.jsonl", "popularity.json"
+EXPORTS = "exports"  # folder within that of a run, for what is made from it
 
 
 def write_text(path: Path, text: str) -> None:

@@ -64,6 +64,7 @@ class ResultRecord:
         packed: What its export says, by part.
         dtype: What its values are held as.
         beside: Bytes of its budget that are not the table's, where that covers a deployment.
+        trainings: Trainings that competed for its name, of which this was the best.
     """
 
     name: str
@@ -80,6 +81,7 @@ class ResultRecord:
     packed: Mapping[str, Any] = field(default_factory=dict)
     dtype: Dtype = "fp32"
     beside: int = 0
+    trainings: int = 1
 
     def metrics(self, stage: Stage) -> Metrics:
         """Return metrics of validation or test."""

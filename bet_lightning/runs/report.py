@@ -1,9 +1,7 @@
-"""What a finished run shows: the table on the terminal, plots in the run folder, both in Weights & Biases."""
+"""What a run says on the terminal: what it is about to do, its table of results, and what to do next."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from pytorch_lightning.loggers import Logger, WandbLogger
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -11,8 +9,6 @@ from rich.table import Table
 from bet_lightning.budget import format_bytes
 from bet_lightning.ranking import quality
 from bet_lightning.ranking.metrics import MEASURES
-from bet_lightning.runs.folder import read_record
-from bet_lightning.runs.plots import plot_run
 from bet_lightning.runs.records import RunRecord, Stage
 from bet_lightning.table_format import TableShape
 
@@ -95,47 +91,3 @@ def next_commands(config: Path) -> str:
             f"packed table: {program} export --config {config} --output table",
         )
     )
-
-
-def report_run(folder: Path, loggers: Iterable[Logger]) -> None:
-    """Draw the plots of a finished run and hand plots and table to Weights & Biases.
-
-    Args:
-        folder: The run folder.
-        loggers: Loggers of the run.
-    """
-    record = read_record(folder)
-    plots = plot_run(folder)
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            names = list(record.results[0].valid)
-            columns = ["name", "budget", "params", "bytes", "dtype", *names, "seconds"]
-            rows = [
-                [r.name, r.budget or "", r.params, r.bytes, r.dtype, *(r.valid[name] for name in names), r.seconds]
-                for r in record.results
-            ]
-            logger.log_table("results", columns=columns, data=rows)
-            for plot in plots:
-                logger.log_image(f"plots/{plot.stem}", [str(plot)])
-
-
-def define_axes(loggers: Iterable[Logger]) -> None:
-    """Let Weights & Biases draw each phase against its own count rather than the global step.
-
-    Args:
-        loggers: Loggers of the run.
-    """
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            for prefix, axis in (("pretrain", "pretrain/epoch"), ("probe", "probe/iteration")):
-                logger.experiment.define_metric(axis, hidden=True)
-                logger.experiment.define_metric(f"{prefix}/*", step_metric=axis)
-
-
-def define_result_axis(loggers: Iterable[Logger], result: str) -> None:
-    """Let Weights & Biases draw the training of a result against its own epochs."""
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            axis = f"retrain/{result}/epoch"
-            logger.experiment.define_metric(axis, hidden=True)
-            logger.experiment.define_metric(f"retrain/{result}/*", step_metric=axis)

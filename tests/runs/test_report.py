@@ -1,42 +1,23 @@
 import io
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from unittest.mock import Mock
 
 import pytest
-from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from rich.console import Console
 from rich.table import Table
 
-from bet_lightning.cli import main
 from bet_lightning.runs.folder import write_record
 from bet_lightning.runs.plots import plot_run
 from bet_lightning.runs.report import (
-    define_axes,
-    define_result_axis,
     describe_plan,
     next_commands,
     print_results,
     results_table,
 )
-from tests.conftest import UNIFORM, write_config
 from tests.runs.test_records import SHAPE, make_record, make_result
 
 METRICS = {f"{measure}@{k}": 0.12345 for measure in ("recall", "ndcg") for k in (5, 10, 20)}
 HALF = {name: value / 2 for name, value in METRICS.items()}
-
-
-def test_every_phase_has_its_own_axis(tmp_path: Path) -> None:
-    experiment = Mock()
-    loggers: list[Any] = [CSVLogger(tmp_path), Mock(spec=WandbLogger, experiment=experiment)]
-    define_axes(loggers)
-    define_result_axis(loggers, "bet@0.1")
-    axes = {call.args[0]: call.kwargs.get("step_metric") for call in experiment.define_metric.call_args_list}
-    assert axes["pretrain/*"] == "pretrain/epoch"
-    assert axes["probe/*"] == "probe/iteration"
-    assert axes["retrain/bet@0.1/*"] == "retrain/bet@0.1/epoch"
 
 
 def lines_of(table: Table, width: int) -> list[str]:
@@ -108,24 +89,3 @@ def test_plots_of_a_run_without_a_search(tmp_path: Path) -> None:
     record = make_record()
     write_record(tmp_path, replace(record, budgets=record.budgets[:1]))
     assert [path.name for path in plot_run(tmp_path)] == ["sizes.png"]
-
-
-@pytest.mark.slow
-def test_weights_and_biases_offline_without_a_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("WANDB_MODE", "WANDB_API_KEY"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    config = write_config(tmp_path, "run", rules=[UNIFORM], search={"num_iterations": 2}, retrain={"num_actions": 1})
-    wandb_config = tmp_path / "wandb.yaml"
-    shipped = Path(__file__).parents[2] / "configs" / "wandb.yaml"
-    wandb_config.write_text(shipped.read_text().replace("save_dir: runs", f"save_dir: {tmp_path}"))
-    main(["fit", "--config", str(config), "--config", str(wandb_config)])
-    (run,) = (tmp_path / "wandb").glob("offline-run-*")
-    (table,) = run.rglob("results_*.table.json")
-    content = json.loads(table.read_text())
-    assert content["columns"][:3] == ["name", "budget", "params"]
-    assert [row[0] for row in content["data"]] == ["full", "bet", "uniform"]
-    pictures = {path.name.split("_")[0] for path in run.rglob("*.png")}
-    assert pictures == {"sizes", "fitness", "predictor"}
-    assert list((tmp_path / "run" / "logs").rglob("metrics.csv"))  # CSV files as well
