@@ -53,6 +53,10 @@ class Cell:
         text = json.dumps(_without_machine(self.settings), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
+    def folder(self, runs: Path) -> Path:
+        """Return the folder of its run among those of the comparison."""
+        return runs / f"{self.name}-{self.key}"
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -67,6 +71,11 @@ class Comparison:
     path: Path
     axes: tuple[str, ...]
     cells: tuple[Cell, ...]
+
+    @property
+    def table(self) -> Path:
+        """The CSV of its results."""
+        return self.path.with_suffix(".csv")
 
     @classmethod
     def read(cls, path: Path) -> Comparison:

@@ -202,8 +202,8 @@ class RecommenderModule(pl.LightningModule):
         """Start counting from zero."""
         self.recommender.ranker.start()
 
-    def test_step(self, batch: RankingBatch, batch_idx: int) -> UserMetrics:
-        """Rank a block of users against their test items, and return what each of them reached to the callbacks."""
+    def test_step(self, batch: RankingBatch, batch_idx: int) -> UserMetrics:  # type: ignore[override]
+        """Rank a block of users against their test items, and tell callbacks what each of them reached."""
         return self.recommender.ranker.count(batch)
 
     def on_test_epoch_end(self) -> None:

@@ -1,5 +1,6 @@
 """Results side by side."""
 
+from bet_lightning.compare.entries import entries_of
 from bet_lightning.compare.tables import side_by_side
 
 
@@ -9,6 +10,7 @@ def row(method: str, result: str, budget: str, seed: int, valid: float, test: fl
     return {**named, **{name: f"{value:.6f}" for name, value in metrics.items()}}
 
 
+AXES = ["data", "method"]
 ROWS = [
     row("ours", "full", "", 0, 0.3, 0.4),
     row("ours", "bet", "10%", 0, 0.2, 0.2),
@@ -20,7 +22,7 @@ ROWS = [
 
 
 def test_means_over_seeds_of_what_is_best_on_validation() -> None:
-    grid = side_by_side(ROWS, ["data", "method"])
+    grid = side_by_side(entries_of(ROWS, AXES), AXES)
     assert grid.header == ["data", "method", "full table", "10%", "5%"]
     assert grid.lines == [
         ["small", "ours", "0.4000 / 0.2000", "0.2000 / 0.1000 ± 0.0707", ""],
@@ -29,7 +31,7 @@ def test_means_over_seeds_of_what_is_best_on_validation() -> None:
 
 
 def test_markdown_and_latex() -> None:
-    grid = side_by_side(ROWS, ["data", "method"])
+    grid = side_by_side(entries_of(ROWS, AXES), AXES)
     lines = grid.markdown().splitlines()
     assert lines[0] == "| data | method | full table | 10% | 5% |" and set(lines[1]) == set("| -")
     assert len(lines) == 4 and all(line.count("|") == 6 for line in lines)
