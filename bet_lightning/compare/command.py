@@ -14,6 +14,7 @@ from rich.table import Table
 
 from bet_lightning.compare.cells import Comparison
 from bet_lightning.compare.entries import entries_of
+from bet_lightning.compare.heat_map import plot_relative
 from bet_lightning.compare.plots import plot_tradeoff
 from bet_lightning.compare.rows import Row, is_done, read_rows
 from bet_lightning.compare.running import CellRunner, Command
@@ -69,7 +70,7 @@ def compare(args: Sequence[str], command: Command) -> int:
 
 
 def report(comparison: Comparison, rows: Sequence[Row], runs: Path) -> None:
-    """Write a comparison's tables and picture beside it, and the CSV of what was compared user by user.
+    """Write a comparison's tables and pictures beside it, and the CSV of what was compared user by user.
 
     Args:
         comparison: The comparison.
@@ -89,6 +90,9 @@ def report(comparison: Comparison, rows: Sequence[Row], runs: Path) -> None:
         written.append(path.with_suffix(suffix))
     if plot_tradeoff(rows, path.with_suffix(".png")):
         written.append(path.with_suffix(".png"))
+    heat_map = path.with_suffix(".published.png")
+    if comparison.published and plot_relative(entries, axes, read_rows(comparison.published), heat_map):
+        written.append(heat_map)
     log.info("results: %s", ", ".join(map(str, written)))
 
 
@@ -109,14 +113,14 @@ def _parse(args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         position = own.index("--")
         own, overrides = own[:position], own[position + 1 :]
     parser = argparse.ArgumentParser(prog="bet_lightning compare", description=__doc__, exit_on_error=False)
-    parser.add_argument("file", type=Path, help="YAML file with base, axes and seeds")
+    parser.add_argument("file", type=Path, help="YAML file with base, axes, seeds, published")
     parser.add_argument("--runs", type=Path, default=Path("runs/compare"), help="folder of the cells' runs")
     parser.add_argument("--only", default="", help="part of the names of the cells to run, as in 'NeuMF-gowalla'")
     parser.add_argument("--list", action="store_true", help="name the missing cells and stop")
     parser.add_argument("--again", action="store_true", help="run cells that are done, too")
     parser.add_argument("--jobs", type=int, default=1, help="cells at once, each in a process on a device of its own")
     parser.add_argument("--max-seconds", type=float, help="begin no further cell after so long")
-    parser.add_argument("--report", action="store_true", help="run nothing: only draw picture and tables")
+    parser.add_argument("--report", action="store_true", help="run nothing: only draw pictures and tables")
     try:
         options, unknown = parser.parse_known_args(own)
     except argparse.ArgumentError as error:

@@ -22,6 +22,7 @@ LEVEL = 0.05  # of corrected p-values
 UserTables = Callable[[Row], pl.DataFrame | None]  # what each user reached with the result of a row, where it was kept
 _TEXTS = ("budget", "metric", "best", "rival")
 _NUMBERS = ("difference", "low", "high", "t_p", "wilcoxon_p", "t_holm", "wilcoxon_holm")
+_P_VALUE = ".4g"  # how a p-value is written
 _ROUNDING = 5e-6  # of differences of metrics that a table of results holds
 
 
@@ -129,7 +130,7 @@ def write_pairs(path: Path, axes: Sequence[str], pairs: Sequence[Pair]) -> bool:
     rows = []
     for pair in pairs:
         values = {name: str(getattr(pair, name)) for name in (*_TEXTS, "users")}
-        numbers = {name: f"{getattr(pair, name):{'.4g' if '_' in name else '.6f'}}" for name in _NUMBERS}
+        numbers = {name: f"{getattr(pair, name):{_P_VALUE if '_' in name else '.6f'}}" for name in _NUMBERS}
         rows.append({**dict(zip(group_axes(axes), pair.group, strict=True)), **values, **numbers})
     write_rows(path, rows)
     return True
@@ -161,10 +162,13 @@ def _compare(best: Entry, rivals: Sequence[Entry], metric: str, tables: dict[str
         return []
     values = np.stack([tables[rival.method][metric].to_numpy() for rival in same], 1)
     found = compare_users(own[metric].to_numpy(), values)
-    return [
-        Pair(best.group, best.budget, metric, best.method, rival.method, len(own), *map(float, numbers))
-        for rival, numbers in zip(same, zip(*found, strict=True), strict=True)
-    ]
+    pairs = []
+    for rival, (*difference, t_p, wilcoxon_p) in zip(same, zip(*found, strict=True), strict=True):
+        # p-values as the file holds them, so that they are corrected to the same numbers when they come from there
+        p_values = (float(f"{value:{_P_VALUE}}") for value in (t_p, wilcoxon_p))
+        numbers = (*map(float, difference), *p_values)
+        pairs.append(Pair(best.group, best.budget, metric, best.method, rival.method, len(own), *numbers))
+    return pairs
 
 
 def _holds(pair: Pair, best: Entry, rival: Entry) -> bool:
