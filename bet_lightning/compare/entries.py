@@ -39,9 +39,10 @@ def group_axes(axes: Sequence[str]) -> list[str]:
 
 
 def entries_of(rows: Sequence[Row], axes: Sequence[str]) -> list[Entry]:
-    """Return the entries of a comparison, in the order of their first rows.
+    """Return the entries of a comparison, group by group, in the order of their first rows.
 
-    Of results that share method, budget and seed, the one that is best on validation counts.
+    Of results that share method, budget and seed, the one that is best on validation counts; on test where validation
+    was not noted, as before version 0.1.0.
 
     Args:
         rows: Rows of the comparison; those without test metrics are left out.
@@ -55,9 +56,11 @@ def entries_of(rows: Sequence[Row], axes: Sequence[str]) -> list[Entry]:
         budget = FULL if row["result"] == FULL else row["budget"]
         seeds = found.setdefault((group, method_of(row), budget), {})
         kept = seeds.get(row["seed"])
-        if kept is None or _valid(row) > _valid(kept):
+        if kept is None or _quality(row) > _quality(kept):
             seeds[row["seed"]] = row
-    return [Entry(*key, tuple(seeds.values())) for key, seeds in found.items()]
+    groups = list(dict.fromkeys(group for group, _, _ in found))
+    entries = (Entry(*key, tuple(seeds.values())) for key, seeds in found.items())
+    return sorted(entries, key=lambda entry: groups.index(entry.group))
 
 
 def contests(entries: Sequence[Entry]) -> list[list[Entry]]:
@@ -75,7 +78,6 @@ def best_and_rivals(contest: Sequence[Entry], metric: str) -> tuple[Entry, list[
     return best, [entry for entry in contest if entry is not best]
 
 
-def _valid(row: Row) -> float:
-    """Quality on validation, 0 where it was not noted."""
-    metrics = {name: float(row[f"valid_{name}"]) for name in METRICS if row.get(f"valid_{name}")}
-    return quality(metrics) if metrics else 0.0
+def _quality(row: Row) -> float:
+    """Quality on validation, or on test where that was not noted."""
+    return quality({name: float(row.get(f"valid_{name}") or row[name]) for name in METRICS})

@@ -1,8 +1,8 @@
 """``python -m tests.drills.kill_compare --kills 5``: kill a comparison at random moments, and run it again each time.
 
 A small comparison goes through undisturbed. Then another is killed (SIGKILL, the whole process group) again and again,
-at a random moment of what an undisturbed one takes, and at last left alone. No file of a cell that was done may have
-been touched since, and the CSV must hold the undisturbed one's rows (except seconds), as must the tables.
+at random moments or in the middle of every cell, and at last left alone. No file of a cell that was done may have been
+touched since, and the CSV must hold the undisturbed one's rows (except seconds), as must the tables.
 """
 
 import argparse
@@ -63,6 +63,19 @@ def files_of_done(folder: Path) -> dict[str, dict[Path, int]]:
     }
 
 
+def wait_for_cell(process: subprocess.Popen[bytes], folder: Path, number: int) -> None:
+    """Wait until a comparison is in the middle of a cell: it has a checkpoint to go on from, and is not done.
+
+    Raises:
+        RuntimeError: If the comparison ends before.
+    """
+    cell = Comparison.read(folder / "table.yaml").cells[number]
+    while not (cell.folder(folder / "runs" / "table") / "checkpoints" / "last.ckpt").exists():
+        if process.poll() is not None:
+            raise RuntimeError(f"{cell.name}: compare ended with {process.returncode} before it")
+        time.sleep(0.02)
+
+
 def remains(folder: Path) -> dict[str, Any]:
     """What a finished comparison left, without what differs from run to run."""
     rows = [{**row, "seconds": ""} for row in read_rows(folder / "table.csv")]
@@ -77,7 +90,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(prog="python -m tests.drills.kill_compare", description=__doc__)
     parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--after", type=float, help="share of the undisturbed one's time, instead of random moments")
+    parser.add_argument("--every-cell", action="store_true", help="kill once in every cell, instead of random moments")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args(args)
     chance = random.Random(options.seed)
@@ -88,16 +101,16 @@ def main(args: Sequence[str] | None = None) -> None:
         length = time.monotonic() - began
         print(f"undisturbed: {length:.1f} s, {len(files_of_done(undisturbed))} cells", flush=True)
         done: dict[str, dict[Path, int]] = {}
-        for _ in range(options.kills):
-            moment = length * (chance.random() if options.after is None else options.after)
+        for kill in range(len(files_of_done(undisturbed)) if options.every_cell else options.kills):
             process = start(killed)
-            try:
-                process.wait(moment)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            if options.every_cell:
+                wait_for_cell(process, killed, kill)
+            else:
+                time.sleep(length * chance.random())
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
             now = files_of_done(killed)
-            print(f"killed after {moment:.1f} s: {len(now)} cells done", flush=True)
+            print(f"killed: {len(now)} cells done", flush=True)
             check_untouched(done, now)
             done = now
         finish(killed)
