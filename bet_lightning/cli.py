@@ -24,7 +24,7 @@ from bet_lightning import __version__, backbones, data, methods, modules, object
 from bet_lightning.callbacks import PredictionWriter, SearchProgressBar
 from bet_lightning.callbacks.run_files import LastCheckpoint, RunLogger, SaveRunConfig, move_aside
 from bet_lightning.callbacks.table_search import TableSearch
-from bet_lightning.compare.command import compare
+from bet_lightning.callbacks.user_metrics import UserMetricsCollector
 from bet_lightning.data.datamodule import own_name
 from bet_lightning.deploy.checkpoint_io import FileCheckpointIO, check_checkpoint
 from bet_lightning.deploy.exporting import best_checkpoint
@@ -34,6 +34,7 @@ from bet_lightning.runs.folder import EXPORTS, read_record, write_record
 from bet_lightning.runs.lock import lock_folder
 from bet_lightning.runs.records import Stage
 from bet_lightning.runs.report import print_results
+from bet_lightning.runs.users import write_users
 from bet_lightning.trainer import Trainer
 
 log = logging.getLogger("bet_lightning")
@@ -70,6 +71,7 @@ class BETCLI(LightningCLI):
 
     def __init__(self, held: ExitStack, **settings: Any) -> None:
         self._held = held
+        self._users = UserMetricsCollector()
         super().__init__(**settings)
 
     @staticmethod
@@ -142,6 +144,7 @@ class BETCLI(LightningCLI):
             callbacks.append(LastCheckpoint())
         if config["enable_progress_bar"] is not False:
             callbacks.append(SearchProgressBar())
+        callbacks.append(self._users)
         kwargs["callbacks"] = callbacks
         plugins = config["plugins"] or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
@@ -174,13 +177,18 @@ class BETCLI(LightningCLI):
         loggers = self.trainer.loggers
         self.trainer.loggers = dashboards.others(loggers)  # a dashboard is told of all results at once
         kwargs["verbose"] = False
+        users = {}
         for result in record.results:
             found = run(ckpt_path=str(self._folder / result.checkpoint), **kwargs)[0]
             metrics = {name.partition("/")[2]: value for name, value in found.items()}
             tested = replace(result, valid=metrics) if stage == "valid" else replace(result, test=metrics)
             results = (tested if each.name == result.name else each for each in record.results)
             record = replace(record, results=tuple(results))
+            if self._users.table is not None:
+                users[result.name] = self._users.table
         if self.trainer.is_global_zero:
+            if stage == "test" and users:
+                write_users(self._folder, users)
             if stage == "test":
                 write_record(self._folder, record)
                 dashboards.Dashboard.of_finished(loggers, self._folder).tested(record)
@@ -221,6 +229,8 @@ def main(args: ArgsType = None) -> None:
     held = ExitStack()
     try:
         if isinstance(words, list) and words[:1] == ["compare"]:
+            from bet_lightning.compare.command import compare  # scipy takes a second to load
+
             if code := compare(words[1:], main):
                 raise SystemExit(code)
             return

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 Settings = Mapping[str, Any]  # as a config of ``fit`` has them
-_KEYS = {"base", "axes", "seeds"}
+_KEYS = ("base", "axes", "seeds", "published")
 _SOURCE = "starts_from"  # of a value of an axis: the value that it takes the full table from
 _MACHINE = (
     "data_dir",
@@ -53,6 +53,10 @@ class Cell:
         text = json.dumps(_without_machine(self.settings), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
+    def folder(self, runs: Path) -> Path:
+        """Return the folder of its run among those of the comparison."""
+        return runs / f"{self.name}-{self.key}"
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -62,17 +66,25 @@ class Comparison:
         path: The YAML file that it is from.
         axes: Names of the axes.
         cells: The cells, the last axis changing fastest.
+        published: A CSV of published results to draw the cells relative to.
     """
 
     path: Path
     axes: tuple[str, ...]
     cells: tuple[Cell, ...]
+    published: Path | None = None
+
+    @property
+    def table(self) -> Path:
+        """The CSV of its results."""
+        return self.path.with_suffix(".csv")
 
     @classmethod
     def read(cls, path: Path) -> Comparison:
         """Read a comparison: ``base`` settings, ``axes`` of named settings merged over them in order, and ``seeds``.
 
-        A value of an axis may name another in ``starts_from``: one whose runs train the same full table.
+        A value of an axis may name another in ``starts_from``: one whose runs train the same full table. ``published``
+        names a CSV beside the file, with data, backbone, method, budget and metrics of published results.
 
         Raises:
             ValueError: If the file is missing or not of this form.
@@ -81,8 +93,8 @@ class Comparison:
             content = yaml.safe_load(path.read_text())
         except (OSError, yaml.YAMLError) as error:
             raise ValueError(f"{path}: not a comparison ({str(error).splitlines()[0]})") from None
-        if not isinstance(content, dict) or set(content) - _KEYS or not isinstance(content.get("axes", {}), dict):
-            raise ValueError(f"{path}: a comparison has base, axes and seeds, got {_keys(content)}")
+        if not isinstance(content, dict) or set(content) - set(_KEYS) or not isinstance(content.get("axes", {}), dict):
+            raise ValueError(f"{path}: a comparison has {', '.join(_KEYS)}, got {_keys(content)}")
         axes: dict[str, dict[str, Settings]] = content.get("axes") or {}
         for axis, values in axes.items():
             if not isinstance(values, dict) or not values:
@@ -103,7 +115,10 @@ class Comparison:
             source = {**chosen, **others} if others else None
             for seed in content.get("seeds") or [0]:
                 cells.append(Cell(chosen, int(seed), merge(settings, {"seed_everything": int(seed)}), source))
-        return cls(path, tuple(axes), tuple(cells))
+        published = path.parent / str(content["published"]) if content.get("published") else None
+        if published and not published.is_file():
+            raise ValueError(f"{path}: published {published}: no such file")
+        return cls(path, tuple(axes), tuple(cells), published)
 
     def source_of(self, cell: Cell) -> Cell | None:
         """Return the cell whose full table another one starts from, if it starts from one."""

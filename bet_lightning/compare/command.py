@@ -5,32 +5,30 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-from filelock import FileLock
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from bet_lightning.compare.cells import Cell, Comparison
+from bet_lightning.compare.cells import Comparison
+from bet_lightning.compare.entries import entries_of
+from bet_lightning.compare.heat_map import plot_relative
 from bet_lightning.compare.plots import plot_tradeoff
-from bet_lightning.compare.rows import Row, is_done, read_rows, rows_of, without_cell, write_rows
+from bet_lightning.compare.rows import Row, is_done, read_rows
+from bet_lightning.compare.running import CellRunner, Command
+from bet_lightning.compare.significance import compare_entries, read_pairs, write_pairs
 from bet_lightning.compare.tables import side_by_side
-from bet_lightning.methods.tasks import FULL
-from bet_lightning.replacing import replacing
+from bet_lightning.compare.users import CellUsers
 from bet_lightning.runs.dashboards import group_runs
-from bet_lightning.runs.folder import read_record
+from bet_lightning.runs.folder import write_text
 
 log = logging.getLogger(__name__)
-FULL_CHECKPOINT = Path("checkpoints", f"{FULL}.ckpt")
-Command = Callable[[list[str]], None]
 
 
 def compare(args: Sequence[str], command: Command) -> int:
-    """Run the missing cells of a comparison, one after another.
+    """Run the missing cells of a comparison, and write its tables and pictures.
 
     Every cell is a ``fit`` and a ``test`` in a folder of its own. Its rows are written as soon as it is done, and one
     that was interrupted goes on where it was.
@@ -47,8 +45,7 @@ def compare(args: Sequence[str], command: Command) -> int:
     """
     options, overrides = _parse(args)
     comparison = Comparison.read(options.file)
-    table = options.file.with_suffix(".csv")
-    rows = read_rows(table)
+    rows = read_rows(comparison.table)
     cells = [cell for cell in comparison.cells if options.only in cell.name]
     missing = [cell for cell in cells if options.again or not is_done(cell, rows)]
     log.info("%s: %d cells, %d of them missing", options.file, len(cells), len(missing))
@@ -57,85 +54,48 @@ def compare(args: Sequence[str], command: Command) -> int:
             log.info("%s", cell.name)
         return 0
     group_runs(options.file.stem)
-    failed: list[str] = []
-    begin = time.monotonic()
-    for number, cell in enumerate([] if options.report else missing):
-        spent = time.monotonic() - begin
-        if options.max_seconds is not None and spent > options.max_seconds:
-            log.info("%d cells are left: no further one is begun after %g s", len(missing) - number, spent)
-            break
-        left = f", about {spent / number * (len(missing) - number) / 60:.0f} min left" if number else ""
-        log.info("cell %d of %d%s: %s", number + 1, len(missing), left, cell.name)
-        try:
-            folder = options.runs / options.file.stem
-            found = run_cell(cell, folder, command, [*start_of(comparison.source_of(cell), folder), *overrides])
-        except SystemExit as stop:
-            if stop.code not in (1, 2):
-                raise
-            failed.append(cell.name)
-            continue
-        with FileLock(table.with_suffix(".lock")):
-            # read again: another process may have added rows of other cells
-            rows = [*without_cell(cell, read_rows(table)), *found]
-            write_rows(table, rows)
+    runs = options.runs / options.file.stem
+    runner = CellRunner(comparison, runs, overrides, options.max_seconds)
+    if not options.report:
+        if options.jobs == 1:
+            runner.run_here(missing, command)
+        else:
+            runner.run_in_parallel(missing, options.jobs)
+    if runner.left:
+        log.info("%d cells are left: no further one is begun after %g s", runner.left, options.max_seconds)
+    rows = read_rows(comparison.table)
     Console().print(summary_table(comparison, rows))
-    report(comparison, rows)
-    if failed:
-        log.error("failed: %s", ", ".join(failed))
-    return 1 if failed else 0
+    report(comparison, rows, runs)
+    if runner.failed:
+        log.error("failed: %s", ", ".join(runner.failed))
+    return 1 if runner.failed else 0
 
 
-def report(comparison: Comparison, rows: Sequence[Row]) -> None:
-    """Write a comparison's picture and its tables beside it."""
-    path = comparison.path
-    written = [path.with_suffix(".csv")]
-    grid = side_by_side(rows, comparison.axes)
+def report(comparison: Comparison, rows: Sequence[Row], runs: Path) -> None:
+    """Write a comparison's tables and pictures beside it, and the CSV of what was compared user by user.
+
+    Args:
+        comparison: The comparison.
+        rows: Its rows.
+        runs: Folder of its runs; those that are there tell what users reached.
+    """
+    path, axes = comparison.path, comparison.axes
+    written = [comparison.table]
+    entries = entries_of(rows, axes)
+    compared = path.with_suffix(".significance.csv")
+    pairs = compare_entries(entries, CellUsers(comparison, runs), read_pairs(compared, axes))
+    if write_pairs(compared, axes, pairs):
+        written.append(compared)
+    grid = side_by_side(entries, axes, pairs)
     for suffix, text in ((".md", grid.markdown()), (".tex", grid.latex())):
-        with replacing(path.with_suffix(suffix)) as partial:
-            partial.write_text(text, "utf-8")
+        write_text(path.with_suffix(suffix), text)
         written.append(path.with_suffix(suffix))
     if plot_tradeoff(rows, path.with_suffix(".png")):
         written.append(path.with_suffix(".png"))
+    heat_map = path.with_suffix(".published.png")
+    if comparison.published and plot_relative(entries, axes, read_rows(comparison.published), heat_map):
+        written.append(heat_map)
     log.info("results: %s", ", ".join(map(str, written)))
-
-
-def run_cell(cell: Cell, folder: Path, command: Command, overrides: Sequence[str]) -> list[Row]:
-    """Run a cell, or go on with it, and return its rows.
-
-    Args:
-        cell: The cell.
-        folder: Where the runs of the comparison are.
-        command: Runs one command of the command line.
-        overrides: Further arguments of ``fit``, as where data lies on this machine.
-    """
-    run = folder_of(cell, folder)
-    config = run.with_name(f"{run.name}.yaml")
-    config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text(yaml.safe_dump(dict(cell.settings), sort_keys=False))
-    common = [f"--trainer.default_root_dir={run}", *overrides]
-    last = run / "checkpoints" / "last.ckpt"
-    resume = [f"--ckpt_path={last}"] if last.is_file() else []
-    command(["fit", f"--config={config}", *common, *resume])
-    command(["test", f"--config={run / 'config.yaml'}"])
-    written = yaml.safe_load((run / "config.yaml").read_text())
-    split = written["data"]["init_args"].get("split") or ""
-    return rows_of(cell, read_record(run), split)
-
-
-def start_of(source: Cell | None, folder: Path) -> list[str]:
-    """Return the argument that lets a run start from the full table of another cell, where that is trained.
-
-    Args:
-        source: The other cell.
-        folder: Where the runs of the comparison are.
-    """
-    checkpoint = folder_of(source, folder) / FULL_CHECKPOINT if source else None
-    return [f"--search.method.pretrain.checkpoint={checkpoint}"] if checkpoint and checkpoint.is_file() else []
-
-
-def folder_of(cell: Cell, folder: Path) -> Path:
-    """Return the folder of a cell's run among those of a comparison."""
-    return folder / f"{cell.name}-{cell.key}"
 
 
 def summary_table(comparison: Comparison, rows: Sequence[Row]) -> Table:
@@ -155,17 +115,20 @@ def _parse(args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         position = own.index("--")
         own, overrides = own[:position], own[position + 1 :]
     parser = argparse.ArgumentParser(prog="bet_lightning compare", description=__doc__, exit_on_error=False)
-    parser.add_argument("file", type=Path, help="YAML file with base, axes and seeds")
+    parser.add_argument("file", type=Path, help="YAML file with base, axes, seeds, published")
     parser.add_argument("--runs", type=Path, default=Path("runs/compare"), help="folder of the cells' runs")
     parser.add_argument("--only", default="", help="part of the names of the cells to run, as in 'NeuMF-gowalla'")
     parser.add_argument("--list", action="store_true", help="name the missing cells and stop")
     parser.add_argument("--again", action="store_true", help="run cells that are done, too")
+    parser.add_argument("--jobs", type=int, default=1, help="cells at once, each in a process on a device of its own")
     parser.add_argument("--max-seconds", type=float, help="begin no further cell after so long")
-    parser.add_argument("--report", action="store_true", help="run nothing: only draw picture and tables")
+    parser.add_argument("--report", action="store_true", help="run nothing: only draw pictures and tables")
     try:
         options, unknown = parser.parse_known_args(own)
     except argparse.ArgumentError as error:
         raise ValueError(f"compare: {error}") from None
+    if options.jobs < 1:
+        raise ValueError(f"compare: --jobs must be at least 1, got {options.jobs}")
     if unknown:
         raise ValueError(f"compare: unknown arguments {' '.join(unknown)}; what follows -- is given to every fit")
     return options, [os.fspath(each) for each in overrides]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,11 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from bet_lightning.compare.rows import Row, method_of
+from bet_lightning.compare.entries import entries_of
+from bet_lightning.compare.rows import Row
 from bet_lightning.methods.tasks import FULL
 from bet_lightning.replacing import replacing
 
 _METRIC = "ndcg@20"
+_AXES = ("data", "backbone", "method")
 # Okabe and Ito's colours, which people of any colour vision tell apart, with a marker each, then again with others
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 _STYLES = tuple(zip(_COLORS * 2, "os^DvPX*<>hpd8|x", strict=True))
@@ -24,7 +27,7 @@ Curve = dict[float, float]  # metric by share of the full table's parameters, or
 def plot_tradeoff(rows: Sequence[Row], path: Path) -> bool:
     """Draw test ndcg@20 against the parameters kept, or bytes: a panel a data set and backbone, a curve a method.
 
-    A method's point is the best of its results at that budget. The full table is a line.
+    A method's point is the mean over seeds of its result at that budget. The full table is a line.
 
     Args:
         rows: Rows of a comparison.
@@ -58,9 +61,10 @@ def in_bytes(rows: Sequence[Row]) -> bool:
 
 
 def curves(rows: Sequence[Row]) -> dict[str, Curve]:
-    """Return the best metric of each method at each share of the full table's parameters, or at each number of bytes.
+    """Return the metric of each method at each share of the full table's parameters, or at each number of bytes.
 
-    Where budgets cover deployments, bytes are those of the table and of what is beside it.
+    Both are means over seeds, as in the table. Where budgets cover deployments, bytes are those of the table and of
+    what is beside it.
 
     Args:
         rows: Rows of one data set and backbone.
@@ -69,19 +73,19 @@ def curves(rows: Sequence[Row]) -> dict[str, Curve]:
     full = max((float(row[column]) for row in rows if row["result"] == FULL and row[column]), default=0.0)
     unit = 1.0 if column == "bytes" else full
     found: dict[str, Curve] = {}
-    for row in rows:
-        if row["result"] == FULL or not row[column] or not full or not row.get(_METRIC):
+    for entry in entries_of(rows, _AXES):
+        if entry.budget == FULL or not full or not all(row[column] for row in entry.rows):
             continue
-        curve = found.setdefault(method_of(row), {})
-        beside = float(row.get("beside") or 0) if column == "bytes" else 0.0
-        share = (float(row[column]) + beside) / unit
-        curve[share] = max(curve.get(share, 0.0), float(row[_METRIC]))
+        beside = "beside" if column == "bytes" else ""
+        spent = statistics.fmean(float(row[column]) + float(row.get(beside) or 0) for row in entry.rows)
+        found.setdefault(entry.method, {})[spent / unit] = entry.mean(_METRIC)
     return found
 
 
 def full_quality(rows: Sequence[Row]) -> float | None:
-    """Return the best metric of the full table, if there is one."""
-    return max((float(row[_METRIC]) for row in rows if row["result"] == FULL and row.get(_METRIC)), default=None)
+    """Return the metric of the full table, the best of those that methods trained, if there is one."""
+    full = (entry for entry in entries_of(rows, _AXES) if entry.budget == FULL)
+    return max((entry.mean(_METRIC) for entry in full), default=None)
 
 
 def _draw(

@@ -66,6 +66,18 @@ def without_cell(cell: Cell, rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if not _is_of(cell, row)]
 
 
+def kind_and_start(result: str) -> tuple[str, str]:
+    """Return what made a result and how its training began, by its name: ``bet_warm@10%`` is ``bet`` from ``warm``."""
+    stem = result.partition("@")[0]
+    kind, _, start = stem.rpartition("_")
+    return (kind, start) if start in ("fresh", "warm") else (stem, "")
+
+
+def in_order(rows: Sequence[Row], cells: Sequence[Cell]) -> list[Row]:
+    """Return rows in the order of their cells, those of no cell last, whatever was done first."""
+    return sorted(rows, key=lambda row: next((n for n, cell in enumerate(cells) if _is_of(cell, row)), len(cells)))
+
+
 def rows_of(cell: Cell, record: RunRecord, split: str) -> list[Row]:
     """Return a row for every result of a cell's finished and tested run.
 
@@ -78,14 +90,12 @@ def rows_of(cell: Cell, record: RunRecord, split: str) -> list[Row]:
 
 
 def _row(cell: Cell, record: RunRecord, result: ResultRecord, split: str) -> Row:
-    stem = result.name.partition("@")[0]
-    kind, _, start = stem.rpartition("_")
-    starts = start in ("fresh", "warm")
+    kind, start = kind_and_start(result.name)
     values: Mapping[str, Any] = {
         "split": split,
         "d_max": record.d_max,
-        "result": kind if starts else stem,
-        "start": start if starts else "",
+        "result": kind,
+        "start": start,
         "budget": result.budget or "",
         "seed": cell.seed,
         "seeds": 1,

@@ -2,86 +2,99 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bet_lightning.compare.rows import Row, method_of
+from bet_lightning.compare.entries import METRICS, Entry, best_and_rivals, contests, group_axes
+from bet_lightning.compare.significance import LEVEL, Pair
 from bet_lightning.methods.tasks import FULL
-from bet_lightning.ranking import quality
 
-_METRICS = ("recall@20", "ndcg@20")
+_DIFFERS = "†"
+_BOLD = re.compile(r"\*\*(.*?)\*\*")
 
 
 class Grid(NamedTuple):
-    """A table of texts.
+    """A table of texts, in Markdown.
 
     Attributes:
         header: Names of the columns.
         lines: As many texts each.
+        note: What stands below.
     """
 
     header: list[str]
     lines: list[list[str]]
+    note: str
 
     def markdown(self) -> str:
         """Return it as Markdown."""
         rule = ["---"] * len(self.header)
-        return "".join(f"| {' | '.join(line)} |\n" for line in (self.header, rule, *self.lines))
+        table = "".join(f"| {' | '.join(line)} |\n" for line in (self.header, rule, *self.lines))
+        return f"{table}\n{self.note}\n" if self.note else table
 
     def latex(self) -> str:
-        """Return it as a LaTeX tabular of the booktabs package."""
-        head, *lines = (" & ".join(map(_escaped, line)) + r" \\" for line in (self.header, *self.lines))
+        """Return it as a LaTeX tabular of the booktabs package; the note is a paragraph below."""
+        head, *lines = (" & ".join(map(_as_latex, line)) + r" \\" for line in (self.header, *self.lines))
         columns = "l" * len(self.header)
         rows = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *lines, r"\bottomrule"]
-        return "\n".join([*rows, r"\end{tabular}", ""])
+        note = ["", rf"{{\footnotesize {_as_latex(self.note)}\par}}"] if self.note else []
+        return "\n".join([*rows, r"\end{tabular}", *note, ""])
 
 
-def side_by_side(rows: Sequence[Row], axes: Sequence[str]) -> Grid:
+def side_by_side(entries: Sequence[Entry], axes: Sequence[str], pairs: Sequence[Pair] = ()) -> Grid:
     """Return test recall@20 / ndcg@20 by method and budget: means over seeds, with the standard deviation of ndcg@20.
 
-    Of results that share budget and seed, the one that is best on validation counts. Full tables have a column of
-    their own.
+    The best of a budget on test is bold, and a rival that differs from it significantly has a dagger. Full tables have
+    a column of their own.
 
     Args:
-        rows: Rows of a comparison.
+        entries: Entries of a comparison.
         axes: Its axes; the method's comes last in the table.
+        pairs: What was compared user by user.
     """
-    found: dict[tuple[str, ...], dict[str, dict[str, Row]]] = {}
-    for row in rows:
-        if not row.get(_METRICS[0]):
-            continue
-        key = (*(row.get(axis, "") for axis in axes if axis != "method"), method_of(row))
-        column = FULL if row["result"] == FULL else row["budget"]
-        seeds = found.setdefault(key, {}).setdefault(column, {})
-        kept = seeds.get(row["seed"])
-        if kept is None or _valid(row) > _valid(kept):
-            seeds[row["seed"]] = row
-    budgets = dict.fromkeys(name for cells in found.values() for name in cells if name != FULL)
-    columns = [FULL, *budgets]
-    others = [axis for axis in axes if axis != "method"]
-    lines = [
-        [*key, *(_cell(list(cells.get(column, {}).values())) for column in columns)] for key, cells in found.items()
-    ]
-    return Grid([*others, "method", "full table", *budgets], lines)
+    best = {
+        (contest[0].group, contest[0].budget, metric, best_and_rivals(contest, metric)[0].method)
+        for contest in contests(entries)
+        for metric in METRICS
+    }
+    differing = {(pair.group, pair.budget, pair.metric, pair.rival) for pair in pairs if pair.differs}
+    budgets = list(dict.fromkeys(entry.budget for entry in entries if entry.budget != FULL))
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    for entry in entries:
+        numbers = []
+        for metric in METRICS:
+            place = (entry.group, entry.budget, metric, entry.method)
+            text = f"{entry.mean(metric):.4f}"
+            numbers.append(f"**{text}**" if place in best else text + _DIFFERS * (place in differing))
+        spread = statistics.stdev(float(row[METRICS[1]]) for row in entry.rows) if len(entry.rows) > 1 else None
+        text = " / ".join(numbers) + (f" ± {spread:.4f}" if spread is not None else "")
+        lines.setdefault((*entry.group, entry.method), {})[entry.budget] = text
+    filled = [[*names, *(texts.get(budget, "") for budget in (FULL, *budgets))] for names, texts in lines.items()]
+    return Grid([*group_axes(axes), "method", "full table", *budgets], filled, _note(entries, pairs) if best else "")
 
 
-def _valid(row: Row) -> float:
-    """Quality on validation, 0 where it was not noted."""
-    metrics = {name: float(row[f"valid_{name}"]) for name in _METRICS if row.get(f"valid_{name}")}
-    return quality(metrics) if metrics else 0.0
+def _note(entries: Sequence[Entry], pairs: Sequence[Pair]) -> str:
+    """What bold and daggers mean, and what could not be marked."""
+    bold = "Bold: the best of its budget on test."
+    if not pairs:
+        return f"{bold} Differences are not tested: no metrics of single users were kept."
+    users = sorted({pair.users for pair in pairs})
+    number = f"{users[0]:,}" if len(users) == 1 else f"{users[0]:,} to {users[-1]:,}"
+    test = (
+        f"{_DIFFERS}: differs from it with p < {LEVEL:g} by a paired t-test over {number} users, each with the mean "
+        "over seeds, after Holm's correction over its rivals."
+    )
+    count = len(METRICS) * sum(len(contest) - 1 for contest in contests(entries))
+    if left := count - len(pairs):
+        test += f" {left} of {count} differences are not tested and have no mark: no metrics of single users were kept."
+    return f"{bold} {test}"
 
 
-def _cell(rows: Sequence[Row]) -> str:
-    if not rows:
-        return ""
-    values = [[float(row[name]) for row in rows] for name in _METRICS]
-    text = " / ".join(f"{statistics.mean(each):.4f}" for each in values)
-    return f"{text} ± {statistics.stdev(values[1]):.4f}" if len(rows) > 1 else text
-
-
-def _escaped(text: str) -> str:
-    """Return a text as LaTeX prints it."""
+def _as_latex(text: str) -> str:
+    """Return a Markdown text as LaTeX prints it."""
     for character in "&%_#":
         text = text.replace(character, f"\\{character}")
-    return text.replace("±", r"$\pm$")
+    text = text.replace("±", r"$\pm$").replace(_DIFFERS, r"$^\dagger$").replace("<", "$<$")
+    return _BOLD.sub(r"\\textbf{\1}", text)

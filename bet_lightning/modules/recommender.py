@@ -16,7 +16,7 @@ from bet_lightning.data import BPRBatch, Csr, RankingBatch
 from bet_lightning.objectives import Objective
 from bet_lightning.optimizers import can_step_by_rows, pays_by_rows
 from bet_lightning.ranking import RankingMetrics
-from bet_lightning.ranking.ranker import TopItems
+from bet_lightning.ranking.ranker import TopItems, UserMetrics
 from bet_lightning.recommender import Recommender, make_optimizer
 from bet_lightning.schedule import LRSchedule
 from bet_lightning.tables import build_table
@@ -202,9 +202,9 @@ class RecommenderModule(pl.LightningModule):
         """Start counting from zero."""
         self.recommender.ranker.start()
 
-    def test_step(self, batch: RankingBatch, batch_idx: int) -> None:
-        """Rank a block of users against their test items."""
-        self.recommender.ranker.count(batch)
+    def test_step(self, batch: RankingBatch, batch_idx: int) -> UserMetrics:  # type: ignore[override]
+        """Rank a block of users against their test items, and tell callbacks what each of them reached."""
+        return self.recommender.ranker.count(batch)
 
     def on_test_epoch_end(self) -> None:
         """Log ``test/recall@k`` and ``test/ndcg@k``."""

@@ -98,6 +98,8 @@ class RankingMetrics(Metric):
 
     Attributes:
         num_users: Number of users that had targets so far, int64 scalar.
+        per_user: ``(b, len(names))`` float64, the metrics of each user of the last batch alone; rows without targets
+            are 0.
 
     Raises:
         ValueError: If ``ks`` is empty or holds a cut-off below 1.
@@ -108,6 +110,7 @@ class RankingMetrics(Metric):
     is_differentiable: bool | None = False
     sums: Tensor
     num_users: Tensor
+    per_user: Tensor
 
     def __init__(self, ks: Sequence[int] = (5, 10, 20), **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -133,8 +136,9 @@ class RankingMetrics(Metric):
         num_targets = torch.bincount(target_rows, minlength=top_items.shape[0])
         hits = hits_at_k(top_items, target_rows, target_items, num_items)
         # A row without targets has no hits and is not counted below.
-        per_user = recall_ndcg(hits, num_targets, self.ks)
-        self.sums += torch.stack([per_user[name].sum() for name in self.names])
+        found = recall_ndcg(hits, num_targets, self.ks)
+        self.per_user = torch.stack([found[name] for name in self.names], 1)
+        self.sums += self.per_user.sum(0)
         self.num_users += (num_targets > 0).sum()
 
     def compute(self) -> dict[str, Tensor]:

@@ -22,6 +22,20 @@ _CACHED_SCORE_BYTES = 4 << 20  # of the float32 scores of a block
 _FEWEST_USERS = 32  # in a block: for fewer, reading all items' vectors would not be worth it
 
 
+class UserMetrics(NamedTuple):
+    """Metrics of single users.
+
+    Attributes:
+        users: ``(b,)`` int64.
+        values: ``(b, len(names))`` float64; rows without targets are 0.
+        names: ``recall@k`` and ``ndcg@k``, by column.
+    """
+
+    users: Tensor
+    values: Tensor
+    names: tuple[str, ...]
+
+
 class TopItems(NamedTuple):
     """The best unseen items of a block of users.
 
@@ -104,10 +118,11 @@ class Ranker:
                     raise
                 self.warnings.append(f"out of memory: ranking {self._users_at_once} users at once from now on")
 
-    def count(self, batch: RankingBatch) -> None:
-        """Rank a block of users and count which of their targets are found."""
+    def count(self, batch: RankingBatch) -> UserMetrics:
+        """Rank a block of users, count which of their targets are found, and return what each of them reached."""
         top = self.rank(batch, max(self.metrics.ks))
         self.metrics.update(top.items, batch.target_rows, batch.target_items, self.network.num_items)
+        return UserMetrics(batch.users, self.metrics.per_user, self.metrics.names)
 
     def finish(self) -> dict[str, float]:
         """Return ``recall@k`` and ``ndcg@k`` by name, then begin a new evaluation.

@@ -60,8 +60,9 @@ def test_a_value_may_start_from_the_full_table_of_another(tmp_path: Path) -> Non
     ("content", "message"),
     [
         ({"axes": {"method": {"a": {"starts_from": "b"}}}}, "method a starts from b, which there is not"),
-        ("nothing", "a comparison has base, axes and seeds, got str"),
-        ({"axis": {}}, "a comparison has base, axes and seeds, got axis"),
+        ("nothing", "a comparison has base, axes, seeds, published, got str"),
+        ({"axis": {}}, "a comparison has base, axes, seeds, published, got axis"),
+        ({"published": "none.csv"}, r"published .*none\.csv: no such file"),
         ({"axes": {"data": []}}, r"axis data needs named values, got \[\]"),
     ],
 )

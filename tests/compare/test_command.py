@@ -117,7 +117,21 @@ def test_wrong_arguments_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
     for arguments, message in (
         (["compare", str(tmp_path / "none.yaml")], "none.yaml: not a comparison"),
         (["compare", "table.yaml", "--sed", "3"], "compare: unknown arguments --sed 3"),
+        (["compare", "table.yaml", "--jobs", "0"], "compare: --jobs must be at least 1, got 0"),
     ):
         with pytest.raises(SystemExit, match="2"):
             main(arguments)
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_cells_in_parallel_leave_the_same_files(tmp_path: Path) -> None:
+    left = []
+    for name, more in (("one", []), ("two", ["--jobs", "2"])):
+        folder = tmp_path / name
+        folder.mkdir()
+        main(["compare", str(write_comparison(folder, [3])), "--runs", str(folder / "runs"), *more])
+        rows = [{**row, "seconds": ""} for row in read_rows(folder / "table.csv")]
+        left.append((rows, [(folder / f"table.{end}").read_text() for end in ("md", "tex", "significance.csv")]))
+    assert left[0] == left[1] and len(left[0][0]) == 3
+    assert len(list((tmp_path / "two" / "runs" / "table").glob("*.log"))) == 2  # what each cell said

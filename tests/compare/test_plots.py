@@ -7,8 +7,9 @@ from bet_lightning.compare.rows import Row, read_rows
 
 
 def row(method: str, result: str, params: int, ndcg: str, start: str = "") -> Row:
-    values = {"data": "small", "backbone": "MF", "method": method, "result": result, "start": start}
-    return {**values, "params": str(params), "ndcg@20": ndcg}
+    values = {"data": "small", "backbone": "MF", "method": method, "result": result, "start": start, "seed": "0"}
+    budget = "" if result == "full" else str(params / 1000)
+    return {**values, "budget": budget, "params": str(params), "recall@20": ndcg, "ndcg@20": ndcg}
 
 
 ROWS = [
@@ -22,8 +23,10 @@ ROWS = [
 ]
 
 
-def test_a_point_is_the_best_of_a_method_at_a_budget() -> None:
+def test_a_point_is_the_mean_over_seeds_of_the_better_start() -> None:
     assert curves(ROWS) == {"spectral": {0.1: 0.25, 0.2: 0.28}, "uniform": {0.1: 0.1, 0.2: 0.15}}
+    other = {**row("uniform", "uniform", 102, "0.3"), "budget": "0.1", "seed": "1"}
+    assert curves([*ROWS, other])["uniform"] == pytest.approx({0.101: 0.2, 0.2: 0.15})
     assert full_quality(ROWS) == 0.3
     assert full_quality(ROWS[1:]) is None and curves(ROWS[1:]) == {}
 
