@@ -5,10 +5,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bet_lightning.data import encode_interactions, read_interactions
-from bet_lightning.data.datamodule import own_name
+from bet_lightning.data import ColumnNames, encode_interactions, read_interactions
+from bet_lightning.data.sources import own_name
 
 PAIRS = {("ann", "x,1"), ("bob", "é"), ("ann", "é")}
+USUAL = ColumnNames()
 DATES = [(3, 4), (12, 25)]  # months and days
 
 
@@ -21,8 +22,8 @@ def decode(data):
     return set(zip(data.user_ids[data.users], data.item_ids[data.items], strict=True))
 
 
-def read_pairs(path, **options):
-    return decode(encode_interactions([read_interactions(path, **options)])[0])
+def read_pairs(path, names=USUAL):
+    return decode(encode_interactions([read_interactions(path, names)])[0])
 
 
 class TestAdjacency:
@@ -156,15 +157,14 @@ class TestColumns:
 
     def test_columns_by_name_and_minimal_rating(self, tmp_path):
         path = write(tmp_path / "a.csv", "who,what,how,user\na,b,4,z\nc,d,3.5,z\ne,f,5,z\n")
-        names = {"user_column": "WHO", "item_column": "what", "rating_column": "how"}
-        assert read_pairs(path, **names, min_rating=4) == {("a", "b"), ("e", "f")}
-        assert len(read_pairs(path, **names)) == 3
+        assert read_pairs(path, ColumnNames("WHO", "what", "how", min_rating=4)) == {("a", "b"), ("e", "f")}
+        assert len(read_pairs(path, ColumnNames("WHO", "what", "how"))) == 3
 
     @pytest.mark.parametrize(
         ("name", "text", "options", "message"),
         [
             ("a.csv", "", {}, "the file is empty"),
-            ("a.csv", "user,item\n", {}, "the file is empty, it has a header and no rows"),
+            ("a.csv", "user,item\n", {}, "it is empty, there is a header and no rows"),
             (
                 "a.csv",
                 "a,b\n1,2\n",
@@ -182,28 +182,28 @@ class TestColumns:
             (
                 "a.csv",
                 "user,item\n1,2\n",
-                {"item_column": "x"},
+                {"item": "x"},
                 "no column 'x' (data.item_column), it has user, item",
             ),
-            ("a.csv", "user,item\n1,2\n", {"time_column": "x"}, "no column 'x' (data.time_column)"),
-            ("a.csv", "user,item\n1,2\n", {"rating_column": "x"}, "no column 'x' (data.rating_column)"),
+            ("a.csv", "user,item\n1,2\n", {"time": "x"}, "no column 'x' (data.time_column)"),
+            ("a.csv", "user,item\n1,2\n", {"rating": "x"}, "no column 'x' (data.rating_column)"),
             ("a.csv", "user,item\n1,2\n", {"min_rating": 3}, "no rating column (data.rating_column)"),
-            ("a.csv", "user,item\n1,2\n", {"item_column": "user"}, "column 'user' cannot be both"),
-            ("a.csv", "user,item\n1,2\n3,\n", {}, "row 2 after the header, column 'item': the id is missing"),
-            ("a.tsv", "user\titem\n\t2\n", {}, "row 1 after the header, column 'user': the id is missing"),
+            ("a.csv", "user,item\n1,2\n", {"item": "user"}, "column 'user' cannot be both"),
+            ("a.csv", "user,item\n1,2\n3,\n", {}, "row 2 of the data, column 'item': the id is missing"),
+            ("a.tsv", "user\titem\n\t2\n", {}, "row 1 of the data, column 'user': the id is missing"),
             ("a.csv", "user,item\n1,2\n1,2,3\n", {}, "not a readable table"),
             ("a.parquet", "not a table", {}, "not a readable table"),
             (
                 "a.csv",
                 "user,item,ts\n1,2,0\n1,2,nan\n",
                 {},
-                "row 2 after the header, column 'ts': ['nan'] is not a",
+                "row 2 of the data, column 'ts': ['nan'] is not a",
             ),
             (
                 "a.csv",
                 "user,item,ts\n1,2,0\n1,3,\n",
                 {},
-                "row 2 after the header, column 'ts': [None] is not a",
+                "row 2 of the data, column 'ts': [None] is not a",
             ),
             ("a.csv", "user,item,ts\n1,2,soon\n", {}, "column 'ts': ['soon'] is not a finite number"),
             (
@@ -234,14 +234,14 @@ class TestColumns:
             (
                 "a.txt",
                 "1 2\n",
-                {"user_column": "u"},
+                {"user": "u"},
                 "data.user_column 'u' is of no use: .txt has no columns",
             ),
         ],
     )
     def test_errors(self, tmp_path, name, text, options, message):
         with pytest.raises(ValueError) as error:
-            read_interactions(write(tmp_path / name, text), **options)
+            read_interactions(write(tmp_path / name, text), ColumnNames(**options))
         assert str(error.value).startswith(str(tmp_path / name))
         assert message in str(error.value)
         assert "\n" not in str(error.value)

@@ -1,0 +1,36 @@
+"""Usual names of what an interaction has: its user, its item, its rating and its time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+Role = Literal["user", "item", "rating", "time"]
+
+_KNOWN_NAMES = {  # without case, spaces, hyphens and underscores; those of people and things also with id after them
+    "user": ("user", "customer", "client", "member", "account", "visitor", "reviewer", "buyer", "uid", "userno"),
+    "item": (
+        *("item", "product", "article", "sku", "movie", "film", "book", "business", "artist", "track", "song", "video"),
+        *("game", "app", "recipe", "content", "asin", "parentasin", "isbn", "iid"),
+    ),
+    "rating": ("rating", "score", "stars"),
+    "time": ("timestamp", "time", "datetime", "date", "ts"),
+}
+_JOINTS = str.maketrans("", "", " -_")
+_SHOWN = 20  # names at most that a message lists
+_LENGTH = 40  # characters at most of each
+
+
+def usual_name(present: Sequence[str], role: Role) -> str | None:
+    """Return the most usual of the names that something with a role has; None if none of them is usual."""
+    bare = {name.strip().lower().translate(_JOINTS): name for name in reversed(present)}
+    ending = "id" if role in ("user", "item") else ""
+    known = (name + end for name in _KNOWN_NAMES[role] for end in dict.fromkeys(("", ending)))
+    return next((bare[name] for name in known if name in bare), None)
+
+
+def list_names(names: Sequence[str]) -> str:
+    """Join names for a message; what a terminal cannot print is escaped, and what is long is cut."""
+    shown = [name if name.isprintable() else ascii(name)[1:-1] for name in names[:_SHOWN]]
+    shown = [name if len(name) <= _LENGTH else f"{name[:_LENGTH]}…" for name in shown]
+    return ", ".join(shown) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
