@@ -49,6 +49,8 @@ def read_interactions(
         raise FileNotFoundError(f"{path}: no such file of interactions")
     if separator is not None and suffix not in SEPARATORS:
         raise ValueError(f"{path}: data.separator {separator!r} is of no use: {suffix} has none")
+    if separator is not None and len(separator.encode()) != 1:
+        raise ValueError(f"{path}: data.separator must be one character, got {separator!r}")
     if suffix != ".txt":
         return read_columns(path, names, timed, separator)
     unusable = names.given()

@@ -55,6 +55,9 @@ class TestAdjacency:
         assert data.user_ids.tolist() == [7, 9]
         assert data.item_ids.tolist() == [5, 900000000000]
 
+    def test_line_ends_of_old_macs(self, tmp_path):
+        assert read_pairs(write(tmp_path / "a.txt", "0 3 1\r2 0\r")) == {(0, 3), (0, 1), (2, 0)}
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [
@@ -100,6 +103,35 @@ class TestColumns:
         text = 'user;item\nann;"x,1"\nbob;é\nann;é\n'.replace(";", separator)
         assert read_pairs(write(tmp_path / "a.csv", text)) == PAIRS
 
+    def test_a_separator_that_is_given(self, tmp_path):
+        path = write(tmp_path / "a.csv", "user,item^day,x\na,nn^x\nbob^y\n")
+        table = read_interactions(path, ColumnNames("user,item", "day,x"), separator="^")
+        assert (table.users.tolist(), table.items.tolist()) == (["a,nn", "bob"], ["x", "y"])
+        for name in ("a.txt", "a.parquet"):
+            with pytest.raises(ValueError, match=r"data.separator ';' is of no use"):
+                read_interactions(write(tmp_path / name, "0 1"), separator=";")
+        with pytest.raises(ValueError, match=r"data.separator must be one character, got '::'"):
+            read_interactions(path, separator="::")
+
+    def test_line_ends_of_old_macs(self, tmp_path):
+        assert read_pairs(write(tmp_path / "a.csv", 'user,item\rann,"x,1"\rbob,é\rann,é\r')) == PAIRS
+
+    def test_times_that_are_missing_where_none_are_wanted(self, tmp_path):
+        path = write(tmp_path / "a.csv", "user,item,ts\n1,2,0\n1,3,\n")
+        assert read_interactions(path, timed=False).times is None
+
+    def test_junk_is_not_echoed(self, tmp_path):
+        path = tmp_path / "junk.csv"
+        path.write_bytes(bytes(range(256)).replace(b"\n", b"") * 40 + b"\n1,2\n")
+        with pytest.raises(ValueError) as error:
+            read_interactions(path)
+        assert str(error.value).isprintable() and len(str(error.value)) < 1500
+        packed = tmp_path / "junk.csv.gz"
+        for content in (b"no gzip", gzip.compress(b"user,item\n1,2\n" * 99)[:-9]):
+            packed.write_bytes(content)
+            with pytest.raises(ValueError, match=r"not a readable \.gz file"):
+                read_interactions(packed)
+
     def test_packed_text(self, tmp_path):
         path = tmp_path / "shop.csv.gz"
         path.write_bytes(gzip.compress('user;item\nann;"x,1"\nbob;é\nann;é\n'.encode()))
@@ -125,6 +157,18 @@ class TestColumns:
         frame = pl.DataFrame({"USER_ID": users, "asin": items}, schema_overrides={"USER_ID": pl.Categorical})
         frame.write_parquet(tmp_path / "a.parquet")
         assert read_pairs(tmp_path / "a.parquet") == PAIRS
+
+    def test_parquet_ids_that_are_none(self, tmp_path):
+        values = {"the id is missing": [1.0, float("nan")], "must be numbers or text, not Struct": [{"a": 1}, {"a": 2}]}
+        for message, ids in values.items():
+            pl.DataFrame({"user": ids, "item": [1, 2]}).write_parquet(tmp_path / "a.parquet")
+            with pytest.raises(ValueError, match=message):
+                read_interactions(tmp_path / "a.parquet")
+
+    def test_whole_numbers_held_as_floats_are_integers(self, tmp_path):
+        pl.DataFrame({"user": [3.0, 1.0], "item": [0.5, 2.0]}).write_parquet(tmp_path / "a.parquet")
+        table = read_interactions(tmp_path / "a.parquet")
+        assert (table.users.tolist(), table.items.tolist()) == ([3, 1], ["0.5", "2.0"])
 
     def test_parquet_with_integers_and_dates(self, tmp_path):
         frame = pl.DataFrame({"user": [3, 1], "item": [2, 2], "date": [date(1970, 1, 2), date(1970, 1, 1)]})
