@@ -10,7 +10,7 @@ import polars as pl
 
 from bet_lightning.data.encoding import RawTable
 from bet_lightning.data.frames import ColumnNames, read_frame
-from bet_lightning.data.names import list_names
+from bet_lightning.data.names import printable
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
 PACKED = ".gz"  # a suffix after that of a format of text
@@ -35,11 +35,11 @@ def read_columns(path: Path, names: ColumnNames, timed: bool = True, separator: 
         frame = _scan_text(path, separator) if suffix in SEPARATORS else pl.scan_parquet(path, glob=False)
         return read_frame(str(path), frame, names, timed=timed, text=suffix in SEPARATORS, typed=suffix == ".inter")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: not a readable {PACKED} file: {list_names([str(error)])}") from error
+        raise ValueError(f"{path}: not a readable {PACKED} file: {printable(str(error))}") from error
     except pl.exceptions.NoDataError as error:
         raise ValueError(f"{path}: the file is empty") from error
     except pl.exceptions.PolarsError as error:
-        reason = list_names([str(error).splitlines()[0]])
+        reason = printable(str(error).splitlines()[0])
         advice = "; write it as UTF-8, as with iconv -f LATIN1 -t UTF-8" if "utf-8" in reason.lower() else ""
         raise ValueError(f"{path}: not a readable table: {reason}{advice}") from error
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bet_lightning.data.frames import ColumnNames
 from bet_lightning.data.interactions import Interactions
-from bet_lightning.data.names import list_names, usual_name
+from bet_lightning.data.names import list_names, printable, usual_name
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -83,8 +83,8 @@ def _find_edge_type(present: list[EdgeType], given: str | None) -> EdgeType:
     if len(found) == 1:
         return found[0]
     asked = "is needed" if given is None else f"{given!r} is " + ("ambiguous" if found else "not there")
-    kinds = " and ".join(",".join(each) for each in found or present) or "none"
-    raise ValueError(f"data.edge_type {asked}: of edges from users to items the graph has {list_names([kinds])}")
+    kinds = " and ".join(",".join(each) for each in found or present)
+    raise ValueError(f"data.edge_type {asked}: the graph has the edges {printable(kinds) or 'none'}")
 
 
 def _read_parts(where: str, store: EdgeStorage, names: ColumnNames) -> dict[str, _Edges]:

@@ -30,7 +30,12 @@ def usual_name(present: Sequence[str], role: Role) -> str | None:
 
 
 def list_names(names: Sequence[str]) -> str:
-    """Join names for a message; what a terminal cannot print is escaped, and what is long is cut."""
-    shown = [name if name.isprintable() else ascii(name)[1:-1] for name in names[:_SHOWN]]
-    shown = [name if len(name) <= _LENGTH else f"{name[:_LENGTH]}…" for name in shown]
-    return ", ".join(shown) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    """Join names for a message, as far as a reader wants them."""
+    shown = ", ".join(printable(name, _LENGTH) for name in names[:_SHOWN])
+    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def printable(text: str, length: int = 300) -> str:
+    """Return a text of a file for a message: what a terminal cannot print is escaped, and what is long is cut."""
+    cut = text[:length] + ("…" if len(text) > length else "")
+    return cut if cut.isprintable() else ascii(cut)[1:-1]

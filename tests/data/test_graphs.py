@@ -97,7 +97,7 @@ def test_edges_by_name():
             graph_of([(0, 1)]),
             "user,buys,movie",
             USUAL,
-            "data.edge_type 'user,buys,movie' is not there: .*user,rates",
+            "data.edge_type 'user,buys,movie' is not there: the graph has the edges user,rates,movie and movie,back",
         ),
         (graph_of([(0, 1)]), "user,movie,", USUAL, "data.edge_type 'user,movie,' is not there"),
         (graph_of([(0, 1)]), None, ColumnNames(user="u"), "data.user_column 'u' is of no use"),
