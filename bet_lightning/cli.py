@@ -25,7 +25,7 @@ from bet_lightning.callbacks import PredictionWriter, SearchProgressBar
 from bet_lightning.callbacks.run_files import LastCheckpoint, RunLogger, SaveRunConfig, move_aside
 from bet_lightning.callbacks.table_search import TableSearch
 from bet_lightning.callbacks.user_metrics import UserMetricsCollector
-from bet_lightning.data.datamodule import own_name
+from bet_lightning.data.sources import SYNTHETIC, held_name, own_name
 from bet_lightning.deploy.checkpoint_io import FileCheckpointIO, check_checkpoint
 from bet_lightning.deploy.exporting import best_checkpoint
 from bet_lightning.errors import one_line
@@ -202,8 +202,14 @@ class BETCLI(LightningCLI):
 def _data_name(settings: Namespace) -> str:
     """Name of the data that a call without a config is about."""
     arguments = settings.init_args
-    path = arguments.get("path") or arguments.get("train_path")
-    return own_name(Path(path)) if path else str(arguments.get("name", "bet"))
+    path, source, name = (arguments.get(key) for key in ("path", "source", "name"))
+    path = path or arguments.get("train_path")
+    if path:
+        return own_name(Path(path))
+    if source and name == SYNTHETIC:
+        made = source.class_path if isinstance(source, Namespace) else source
+        return made.rpartition(".")[2].lower() if isinstance(made, str) else held_name(made)
+    return str(name)
 
 
 def main(args: ArgsType = None) -> None:

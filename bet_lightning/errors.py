@@ -17,6 +17,7 @@ _UNION = re.compile(
     r"- (Expected a (?:(?!Errors:).)*?) - Expected a <class 'NoneType'> "
     r"Given value type: <class '[^']*'> Given value: (\S+)"
 )
+_NO_MAKER = re.compile(r".*Expected ('[\w.]+' to be a function that returns [^.]*)\..*")
 _NO_CLASS = re.compile(r".*Expected a dot import path string: ([\w.]*\w).*")
 
 
@@ -47,6 +48,7 @@ def shorten(message: str) -> str:
         return text
     reason = _ECHO.sub("", re.split(rf"{_KEY.pattern.replace('(', '(?:')}|{_CLASS.pattern}", text)[-1]).strip(" -")
     reason = _CALLABLE.sub("", reason)
+    reason = _NO_MAKER.sub(r"expected \1", reason)
     reason = _NO_CLASS.sub(_no_class, reason)
     reason = re.sub(r"<class '([^']+)'>", r"\1", reason).replace("typing.", "")
     return f"{'.'.join(keys)}: {reason}"

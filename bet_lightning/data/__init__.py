@@ -2,6 +2,7 @@
 
 from bet_lightning.data.catalog import CATALOG, CatalogEntry, CatalogFile, check_statistics, find_dataset
 from bet_lightning.data.datamodule import InteractionDataModule
+from bet_lightning.data.frames import ColumnNames
 from bet_lightning.data.interactions import Csr, DataSplit, Interactions
 from bet_lightning.data.ranking_batches import RankingBatch, RankingLoader
 from bet_lightning.data.readers import RawTable, encode_interactions, read_interactions
@@ -14,6 +15,7 @@ __all__ = [
     "BPRBatch",
     "CatalogEntry",
     "CatalogFile",
+    "ColumnNames",
     "Csr",
     "DataSplit",
     "InteractionDataModule",

@@ -30,6 +30,8 @@ def read_adjacency(path: Path, ordered: bool = False) -> RawTable:
         ValueError: If an id is not a non-negative integer of at most 18 digits, or the file holds no interactions.
     """
     content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    if b"\n" not in content:
+        content = content.replace(b"\r", b"\n")  # line ends of old Macs
     data = np.frombuffer(content, dtype=np.uint8)
     space = (data == 32) | ((data >= 9) & (data <= 13))
     edges = np.diff(np.concatenate([[True], space, [True]]).astype(np.int8))
@@ -45,7 +47,7 @@ def read_adjacency(path: Path, ordered: bool = False) -> RawTable:
         raise ValueError(f"{path}: the file is empty, expected lines 'user item item ...'")
     users = np.repeat(listed_users, counts)
     times = np.arange(len(users), dtype=np.float64) if ordered else None
-    return RawTable(path, users, values[~is_user], times, listed_users, row_numbers=True)
+    return RawTable(users, values[~is_user], times, listed_users, row_numbers=True)
 
 
 def _check_tokens(

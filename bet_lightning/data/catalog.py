@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bet_lightning.data.interactions import Interactions
-from bet_lightning.data.splits import SplitName
 
 _logger = logging.getLogger(__name__)
 
@@ -42,14 +41,12 @@ class CatalogEntry:
         items: Number of items.
         files: Parts by name. Part ``train`` is the file ``train.txt``.
         urls: Folders with the files, in the order to try. Empty if the files are not public in this form.
-        split: The split that is used if none is asked for.
     """
 
     users: int
     items: int
     files: Mapping[str, CatalogFile]
     urls: tuple[str, ...]
-    split: SplitName
 
 
 def _lightgcn_urls(name: str) -> tuple[str, ...]:
@@ -66,7 +63,6 @@ CATALOG: Mapping[str, CatalogEntry] = {
             "test": CatalogFile(217_242, "099a2a73924e4b754dc6efd730d764f492321b53c38eb93298850c83acf57be3"),
         },
         urls=_lightgcn_urls("gowalla"),
-        split="official",
     ),
     "yelp2018": CatalogEntry(
         users=31_668,
@@ -76,14 +72,12 @@ CATALOG: Mapping[str, CatalogEntry] = {
             "test": CatalogFile(324_147, "9cd9b37926cd1447a06625ffa7914527573fb097c10cb0bbdb1d1b8ded3742fe"),
         },
         urls=_lightgcn_urls("yelp2018"),
-        split="official",
     ),
     "amazon-book": CatalogEntry(
         users=52_643,
         items=91_599,
         files={"train": CatalogFile(2_380_730), "test": CatalogFile(603_378)},
         urls=_lightgcn_urls("amazon-book"),
-        split="official",
     ),
     "ml-1m": CatalogEntry(
         users=6_039,
@@ -94,7 +88,6 @@ CATALOG: Mapping[str, CatalogEntry] = {
             "test": CatalogFile(164_848, "0d58f78bbf606f401aec2efe3f519b945c458c8398955f986e03b880fbbd16a6"),
         },
         urls=(),
-        split="given",
     ),
     "lastfm": CatalogEntry(
         users=1_885,
@@ -105,7 +98,6 @@ CATALOG: Mapping[str, CatalogEntry] = {
             "test": CatalogFile(18_321, "0f0a15e3de2f868554ee1e32190c51db3e0ad0c4138e1428c66ba6de86102755"),
         },
         urls=(),
-        split="given",
     ),
 }
 

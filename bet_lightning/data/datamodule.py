@@ -3,52 +3,67 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
 
-from bet_lightning.data.catalog import check_statistics, find_dataset, find_entry
-from bet_lightning.data.columns import PACKED
-from bet_lightning.data.interactions import Csr, DataSplit, Interactions
+from bet_lightning.data.frames import ColumnNames
+from bet_lightning.data.interactions import Csr, DataSplit
 from bet_lightning.data.ranking_batches import RankingLoader
-from bet_lightning.data.readers import encode_interactions, read_interactions
-from bet_lightning.data.splits import SplitName, ValidChoice, check_split_arguments, split_interactions
-from bet_lightning.data.synthetic import make_synthetic
+from bet_lightning.data.sources import SYNTHETIC, MadeUp, choose_source
+from bet_lightning.data.splits import (
+    TIMED,
+    SplitName,
+    ValidChoice,
+    check_split_arguments,
+    split_interactions,
+    usual_split,
+)
 from bet_lightning.data.triplets import TripletLoader, TripletSampler
+
+if TYPE_CHECKING:  # the command line's parser imports these when it needs them
+    from polars import DataFrame
+    from torch_geometric.data import Dataset, HeteroData
 
 _logger = logging.getLogger(__name__)
 _MAX_SCORE_BYTES = 256 << 20  # of a ranking batch's float32 scores
 _STEPS_PER_EPOCH = 24  # at least, if no batch size is given: fewer hardly train, and many more gain little
 _BATCH_SIZES = (256, 8192)  # the smallest and the largest, if none is given
-# Names of files that do not tell which data set they hold.
-_TELLS_NOTHING = {"train", "training", "data", "dataset", "interactions", "ratings", "events", "all"}
 
 
 class InteractionDataModule(pl.LightningDataModule):
-    """Triplets for training, blocks of users for full ranking, from a named data set or your own files.
+    """Triplets for training, blocks of users for full ranking, from a named data set, own files, a graph or a frame.
 
     Args:
         name: ``synthetic``, or a data set of the catalog: gowalla, yelp2018, amazon-book, ml-1m, lastfm. With own
             files it is replaced by the name of the (training) file without its suffix, or of its folder where that
-            tells more.
+            tells more; with ``source`` it is the data's name, by default that of the class or function.
         data_dir: Folder of the data sets of the catalog. Each is in ``data_dir/<name>/``, or is downloaded to it.
         path: Own file of all interactions: ``.csv``, ``.tsv``, ``.parquet``, ``.inter``, or ``.txt`` (adjacency list).
         train_path: Own training file, instead of ``path``.
         valid_path: Own validation file.
         test_path: Own test file.
-        split: ``paper``, ``official``, ``ratio``, ``temporal``, ``leave_one_out`` or ``given``. By default the usual
-            split of a data set of the catalog. For own files, by default ``given`` if there is a validation file,
-            ``official`` if there is only a test file, and ``ratio`` if there is neither.
-        user_column: Name of the user column in own files. By default ``user_id`` or a similar name.
-        item_column: Name of the item column in own files. By default ``item_id``, ``movieId`` or a similar name.
-        rating_column: Name of the rating column in own files. By default ``rating`` or a similar name, which is read
-            only if ``min_rating`` is given.
-        time_column: Name of the time column in own files. By default ``timestamp`` or a similar name, if there is one.
-        min_rating: Keep the rows of own files with at least this rating. By default all are kept.
+        source: In place of files, a data set of torch_geometric with one graph, a ``HeteroData``, or a frame of polars
+            or pandas; or a function without arguments, or a class with its arguments, that makes one of these, which
+            is then called no earlier than in ``prepare_data``: ``--data.source torch_geometric.datasets.AmazonBook
+            --data.source.root data/amazon``. Ids of a graph are the numbers of its nodes. Its ``edge_label_index`` is
+            the test part; see :func:`~bet_lightning.data.graphs.read_graph`.
+        edge_type: The edges from users to items of a graph, as ``user,rates,movie`` or ``user,movie``. By default the
+            only ones between nodes of usual names. Edges back are not read.
+        split: ``paper``, ``official``, ``ratio``, ``temporal``, ``leave_one_out`` or ``given``. By default ``given`` if
+            the data have a validation part, ``official`` if they have only a test part, and ``ratio`` if neither.
+        user_column: Name of the user column in own data. By default ``user_id`` or a similar name.
+        item_column: Name of the item column in own data. By default ``item_id``, ``movieId`` or a similar name.
+        rating_column: Name of the rating column in own data. By default ``rating`` or a similar name, which is read
+            only if ``min_rating`` is given. Of a graph it is an attribute of edges, as the next one.
+        time_column: Name of the time column in own data. By default ``timestamp`` or a similar name, if there is one.
+            It is read only for a split by time.
+        min_rating: Keep the rows of own files, or edges, with at least this rating. By default all are kept.
+        separator: The character between columns of own text. By default the format's, or what the header has.
         ratios: Shares of train, valid and test for the splits ``ratio`` and ``temporal``.
         valid_ratio: Share of the training part that the split ``official`` validates on.
         valid_choice: Whether the split ``official`` chooses each user's validation pairs at ``random`` or takes the
@@ -56,7 +71,7 @@ class InteractionDataModule(pl.LightningDataModule):
             the last pairs resemble it.
         train_on_valid: Train on the validation pairs too. This is for a last training whose number of epochs is known
             from an earlier run. Validation then ranks pairs that were trained on, so its metrics mean nothing and the
-            last epoch is kept.
+            last epoch is kept. With ``ratios`` that leave none for testing, as 0.9, 0.1, 0, all data is trained on.
         batch_size: Triplets per training batch. By default a power of two from 256 to 8,192 that makes about 24 to 48
             steps per epoch.
         eval_batch_size: Largest number of users per batch of validation, test and prediction. Batches have fewer where
@@ -67,6 +82,7 @@ class InteractionDataModule(pl.LightningDataModule):
         synthetic_interactions: Number of interactions of the synthetic data set.
 
     Attributes:
+        split: The split; before ``setup`` None if none is given.
         shared: Whether several processes divide triplets and users among themselves; otherwise each process has all.
         num_skipped: After ``setup``, the number of users without targets in ``valid`` and in ``test``.
 
@@ -76,18 +92,21 @@ class InteractionDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        name: str = "synthetic",
+        name: str = SYNTHETIC,
         data_dir: str = "data",
         path: str | None = None,
         train_path: str | None = None,
         valid_path: str | None = None,
         test_path: str | None = None,
+        source: Callable[[], Dataset | HeteroData | DataFrame] | Dataset | HeteroData | DataFrame | None = None,
+        edge_type: str | None = None,
         split: SplitName | None = None,
         user_column: str | None = None,
         item_column: str | None = None,
         rating_column: str | None = None,
         time_column: str | None = None,
         min_rating: float | None = None,
+        separator: str | None = None,
         ratios: tuple[float, float, float] = (0.8, 0.1, 0.1),
         valid_ratio: float = 0.1,
         valid_choice: ValidChoice = "random",
@@ -101,16 +120,12 @@ class InteractionDataModule(pl.LightningDataModule):
     ) -> None:
         """Check and keep the arguments. No file is read before ``setup``."""
         super().__init__()
+        check_split_arguments(split, seed, ratios, valid_ratio, valid_choice)
+        for flag, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+            if size is not None and size < 1:
+                raise ValueError(f"data.{flag} must be at least 1, got {size}")
         self.shared = True
-        self._own_paths = _collect_paths(path, train_path, valid_path, test_path)
-        self.name: str = own_name(self._own_paths["train"]) if self._own_paths else name
-        self.data_dir = data_dir
-        self.split = split or _usual_split(self.name, self._own_paths)
-        self.user_column = user_column
-        self.item_column = item_column
-        self.rating_column = rating_column
-        self.time_column = time_column
-        self.min_rating = min_rating
+        self.split = split
         self.ratios = ratios
         self.valid_ratio = valid_ratio
         self.valid_choice = valid_choice
@@ -118,17 +133,17 @@ class InteractionDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.seed = seed
-        self.synthetic_users = synthetic_users
-        self.synthetic_items = synthetic_items
-        self.synthetic_interactions = synthetic_interactions
-        check_split_arguments(self.split, seed, ratios, valid_ratio, valid_choice)
-        for flag in ("batch_size", "eval_batch_size"):
-            if (value := getattr(self, flag)) is not None and value < 1:
-                raise ValueError(f"data.{flag} must be at least 1, got {value}")
-        for flag in ("user_column", "item_column", "rating_column", "time_column", "min_rating"):
-            if getattr(self, flag) is not None and not self._own_paths:
-                raise ValueError(f"data.{flag} {getattr(self, flag)!r} needs data.path or data.train_path")
-
+        self._source = choose_source(
+            name,
+            data_dir,
+            {"path": path, "train_path": train_path, "valid_path": valid_path, "test_path": test_path},
+            source,
+            MadeUp(synthetic_users, synthetic_items, synthetic_interactions, seed),
+            ColumnNames(user_column, item_column, rating_column, time_column, min_rating),
+            edge_type=edge_type,
+            separator=separator,
+        )
+        self.name: str = self._source.name
         self.num_skipped: dict[str, int] = {}
         self._dataset: DataSplit | None = None
         self._triplets: TripletSampler | None = None
@@ -153,9 +168,9 @@ class InteractionDataModule(pl.LightningDataModule):
         return self._triplets
 
     def prepare_data(self) -> None:
-        """Download the files of a data set of the catalog that are missing."""
-        if not self._own_paths and self.name != "synthetic":
-            find_dataset(self.name, self.data_dir)
+        """Download what is missing of a data set that can be downloaded."""
+        if self._dataset is None:
+            self._source.prepare()
 
     def setup(self, stage: str | None = None) -> None:
         """Read and split the data, once.
@@ -166,8 +181,11 @@ class InteractionDataModule(pl.LightningDataModule):
         """
         if self._dataset is not None:
             return
+        last = self.valid_choice == "last"
+        parts = self._source.read(timed=last or self.split in TIMED, ordered=last)
+        self.split = self.split or usual_split(parts)
         split = split_interactions(
-            self._read(),
+            parts,
             self.split,
             name=self.name,
             seed=self.seed,
@@ -183,6 +201,7 @@ class InteractionDataModule(pl.LightningDataModule):
         self._seen_at_validation = split.train
         if self.train_on_valid:
             split = replace(split, train=split.train.union(split.valid))
+            _logger.warning("data.train_on_valid: validation ranks pairs that are trained on, its metrics are too high")
         self._dataset = split
         _logger.info("split %s of %s; hash %s", self.split, split.describe(), split.hash[:12])
 
@@ -230,59 +249,9 @@ class InteractionDataModule(pl.LightningDataModule):
         """Return the number of this process and the number of processes: (0, 1) without a trainer or if not shared."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer and self.shared else (0, 1)
 
-    def _read(self) -> Interactions | dict[str, Interactions]:
-        """Read or make the interactions, by part if they are in several."""
-        if not self._own_paths and self.name == "synthetic":
-            return make_synthetic(
-                self.synthetic_users, self.synthetic_items, self.synthetic_interactions, seed=self.seed
-            )
-        paths = self._own_paths or find_dataset(self.name, self.data_dir)
-        tables = [
-            read_interactions(
-                path,
-                user_column=self.user_column,
-                item_column=self.item_column,
-                rating_column=self.rating_column,
-                time_column=self.time_column,
-                min_rating=self.min_rating,
-                ordered=self.valid_choice == "last",
-            )
-            for path in paths.values()
-        ]
-        parts = dict(zip(paths, encode_interactions(tables), strict=True))
-        if not self._own_paths:
-            check_statistics(self.name, Path(self.data_dir) / self.name, parts)
-        return parts
-
-
-def _collect_paths(path: str | None, train: str | None, valid: str | None, test: str | None) -> dict[str, Path]:
-    """Return own files by part; a single file is the part ``train``."""
-    parts = {"train": train, "valid": valid, "test": test}
-    given = {part: file for part, file in parts.items() if file is not None}
-    if path is not None and given:
-        part = next(iter(given))
-        raise ValueError(f"data.path {path} and data.{part}_path {given[part]} exclude each other")
-    if given and train is None:
-        part = next(iter(given))
-        raise ValueError(f"data.{part}_path {given[part]} needs data.train_path")
-    return {part: Path(file) for part, file in (given if path is None else {"train": path}).items()}
-
-
-def own_name(path: Path) -> str:
-    """Name own data after the training file, or after its folder where the file's name tells nothing."""
-    folder, name = path.resolve().parent.name, Path(path.stem).stem if path.suffix.lower() == PACKED else path.stem
-    return folder if name.lower() in _TELLS_NOTHING and folder else name
-
 
 def _usual_batch_size(num_pairs: int) -> int:
     """Return the batch size to use if none is given."""
     low, high = _BATCH_SIZES
     fitting = 1 << max(0, (num_pairs // _STEPS_PER_EPOCH).bit_length() - 1)
     return min(max(fitting, low), high)
-
-
-def _usual_split(name: str, own_paths: Mapping[str, Path]) -> SplitName:
-    """Return the split to use if none is given."""
-    if own_paths:
-        return "given" if "valid" in own_paths else "official" if "test" in own_paths else "ratio"
-    return "ratio" if name == "synthetic" else find_entry(name).split

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,9 @@ from bet_lightning.data.interactions import Interactions
 
 @dataclass(frozen=True, eq=False)
 class RawTable:
-    """Interactions of one file, with the ids as the file has them.
+    """Interactions of one file or frame, with the ids as it has them.
 
     Attributes:
-        path: The file.
         users: ``(n,)`` int64 or object (str).
         items: ``(n,)`` int64 or object (str).
         times: ``(n,)`` float64, or None.
@@ -28,7 +26,6 @@ class RawTable:
         row_numbers: Whether integer ids may be row numbers, as in adjacency lists.
     """
 
-    path: Path
     users: npt.NDArray[Any]
     items: npt.NDArray[Any]
     times: npt.NDArray[np.float64] | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal, get_args
 
 import numpy as np
@@ -15,6 +15,7 @@ ValidChoice = Literal["random", "last"]
 Ratios = tuple[float, float, float]
 
 PAPER_RATIOS: Ratios = (0.5, 0.25, 0.25)  # BET (WSDM 2024), experimental settings
+TIMED = ("temporal", "leave_one_out")  # splits that go by time
 _TRAIN, _VALID, _TEST = 0, 1, 2
 
 
@@ -64,8 +65,7 @@ def split_interactions(
     merged = Interactions.merge(list(parts.values()))
     if split == "temporal" and merged.times is None:
         raise ValueError(f"data.split temporal needs times, and {name} has none")
-    timed = split in ("temporal", "leave_one_out")
-    rank, count = _rank_within_user(merged, _generator(seed, split), merged.times if timed else None)
+    rank, count = _rank_within_user(merged, _generator(seed, split), merged.times if split in TIMED else None)
     if split == "leave_one_out":
         label = np.where(count < 3, _TRAIN, np.clip(rank - count + 3, _TRAIN, _TEST))
     else:
@@ -76,23 +76,29 @@ def split_interactions(
     return _label_split(merged, label, name)
 
 
-def check_split_arguments(split: str, seed: int, ratios: Ratios, valid_ratio: float, valid_choice: str) -> None:
-    """Check the arguments of :func:`split_interactions`.
+def usual_split(parts: Collection[str]) -> SplitName:
+    """Return the split to use if none is given, by the parts that a data set has."""
+    return "given" if "valid" in parts else "official" if "test" in parts else "ratio"
+
+
+def check_split_arguments(split: str | None, seed: int, ratios: Ratios, valid_ratio: float, valid_choice: str) -> None:
+    """Check the arguments of :func:`split_interactions`, where the split may still be unknown.
 
     Raises:
         ValueError: If one is out of range. The message names its flag.
     """
-    if split not in get_args(SplitName):
+    if split is not None and split not in get_args(SplitName):
         raise ValueError(f"data.split must be one of {', '.join(get_args(SplitName))}, got {split!r}")
     if seed < 0:
         raise ValueError(f"data.seed must not be negative, got {seed}")
+    advice = "; data.train_on_valid true trains on what is for validation too" if 1 in ratios else ""
     if len(ratios) != 3 or min(ratios[:2]) <= 0 or ratios[2] < 0 or not abs(sum(ratios) - 1) < 1e-6:
-        raise ValueError(f"data.ratios must be three shares that sum to 1 (train, valid > 0), got {ratios}")
+        raise ValueError(f"data.ratios must be three shares that sum to 1 (train, valid > 0), got {ratios}{advice}")
     if not 0 < valid_ratio < 1:
         raise ValueError(f"data.valid_ratio must be in (0, 1), got {valid_ratio}")
     if valid_choice not in get_args(ValidChoice):
         raise ValueError(f"data.valid_choice must be one of {', '.join(get_args(ValidChoice))}, got {valid_choice!r}")
-    if valid_choice == "last" and split != "official":
+    if valid_choice == "last" and split not in (None, "official"):
         raise ValueError(f"data.valid_choice last goes with data.split official only, got {split}")
 
 
@@ -107,7 +113,7 @@ def _split_parts(
     """Split as ``official`` or ``given`` do, which keep the test part of the data."""
     needed, unwanted = ({"train", "test"}, {"valid"}) if split == "official" else ({"train", "valid"}, set())
     for part in sorted(needed - parts.keys()):
-        raise ValueError(f"data.split {split} needs a {part} file, and {name} has {', '.join(parts)}")
+        raise ValueError(f"data.split {split} needs a {part} part, and {name} has {', '.join(parts)}")
     for part in sorted(unwanted & parts.keys()):
         raise ValueError(f"data.split {split} makes its own {part} part, and {name} has one: use given")
 

@@ -202,8 +202,8 @@ def test_ranks_come_from_the_trainer():
             "data.path a.csv and data.train_path b.csv exclude each other",
         ),
         ({"test_path": "b.csv"}, "data.test_path b.csv needs data.train_path"),
-        ({"min_rating": 4.0}, "data.min_rating 4.0 needs data.path or data.train_path"),
-        ({"user_column": "u"}, "data.user_column 'u' needs data.path or data.train_path"),
+        ({"min_rating": 4.0}, "data.min_rating 4.0 needs data.path, data.train_path or data.source"),
+        ({"user_column": "u"}, "data.user_column 'u' needs data.path, data.train_path or data.source"),
     ],
 )
 def test_argument_errors(options, message):
@@ -224,7 +224,7 @@ def test_argument_errors(options, message):
             {},
             "data.split given of .* leaves nothing to validate on",
         ),
-        ({"train": "0 1 2\n"}, {"split": "given"}, "data.split given needs a valid file"),
+        ({"train": "0 1 2\n"}, {"split": "given"}, "data.split given needs a valid part"),
         ({"train": "0 1 2\n"}, {"min_rating": 3.0}, "data.min_rating 3.0 is of no use"),
     ],
 )

@@ -5,10 +5,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bet_lightning.data import encode_interactions, read_interactions
-from bet_lightning.data.datamodule import own_name
+from bet_lightning.data import ColumnNames, encode_interactions, read_interactions
+from bet_lightning.data.sources import own_name
 
 PAIRS = {("ann", "x,1"), ("bob", "é"), ("ann", "é")}
+USUAL = ColumnNames()
 DATES = [(3, 4), (12, 25)]  # months and days
 
 
@@ -21,8 +22,8 @@ def decode(data):
     return set(zip(data.user_ids[data.users], data.item_ids[data.items], strict=True))
 
 
-def read_pairs(path, **options):
-    return decode(encode_interactions([read_interactions(path, **options)])[0])
+def read_pairs(path, names=USUAL):
+    return decode(encode_interactions([read_interactions(path, names)])[0])
 
 
 class TestAdjacency:
@@ -53,6 +54,9 @@ class TestAdjacency:
         (data,) = encode_interactions([read_interactions(write(tmp_path / "a.txt", "7 900000000000 5\n9 5\n"))])
         assert data.user_ids.tolist() == [7, 9]
         assert data.item_ids.tolist() == [5, 900000000000]
+
+    def test_line_ends_of_old_macs(self, tmp_path):
+        assert read_pairs(write(tmp_path / "a.txt", "0 3 1\r2 0\r")) == {(0, 3), (0, 1), (2, 0)}
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -99,6 +103,35 @@ class TestColumns:
         text = 'user;item\nann;"x,1"\nbob;é\nann;é\n'.replace(";", separator)
         assert read_pairs(write(tmp_path / "a.csv", text)) == PAIRS
 
+    def test_a_separator_that_is_given(self, tmp_path):
+        path = write(tmp_path / "a.csv", "user,item^day,x\na,nn^x\nbob^y\n")
+        table = read_interactions(path, ColumnNames("user,item", "day,x"), separator="^")
+        assert (table.users.tolist(), table.items.tolist()) == (["a,nn", "bob"], ["x", "y"])
+        for name in ("a.txt", "a.parquet"):
+            with pytest.raises(ValueError, match=r"data.separator ';' is of no use"):
+                read_interactions(write(tmp_path / name, "0 1"), separator=";")
+        with pytest.raises(ValueError, match=r"data.separator must be one character, got '::'"):
+            read_interactions(path, separator="::")
+
+    def test_line_ends_of_old_macs(self, tmp_path):
+        assert read_pairs(write(tmp_path / "a.csv", 'user,item\rann,"x,1"\rbob,é\rann,é\r')) == PAIRS
+
+    def test_times_that_are_missing_where_none_are_wanted(self, tmp_path):
+        path = write(tmp_path / "a.csv", "user,item,ts\n1,2,0\n1,3,\n")
+        assert read_interactions(path, timed=False).times is None
+
+    def test_junk_is_not_echoed(self, tmp_path):
+        path = tmp_path / "junk.csv"
+        path.write_bytes(bytes(range(256)).replace(b"\n", b"") * 40 + b"\n1,2\n")
+        with pytest.raises(ValueError) as error:
+            read_interactions(path)
+        assert str(error.value).isprintable() and len(str(error.value)) < 1500
+        packed = tmp_path / "junk.csv.gz"
+        for content in (b"no gzip", gzip.compress(b"user,item\n1,2\n" * 99)[:-9]):
+            packed.write_bytes(content)
+            with pytest.raises(ValueError, match=r"not a readable \.gz file"):
+                read_interactions(packed)
+
     def test_packed_text(self, tmp_path):
         path = tmp_path / "shop.csv.gz"
         path.write_bytes(gzip.compress('user;item\nann;"x,1"\nbob;é\nann;é\n'.encode()))
@@ -124,6 +157,18 @@ class TestColumns:
         frame = pl.DataFrame({"USER_ID": users, "asin": items}, schema_overrides={"USER_ID": pl.Categorical})
         frame.write_parquet(tmp_path / "a.parquet")
         assert read_pairs(tmp_path / "a.parquet") == PAIRS
+
+    def test_parquet_ids_that_are_none(self, tmp_path):
+        values = {"the id is missing": [1.0, float("nan")], "must be numbers or text, not Struct": [{"a": 1}, {"a": 2}]}
+        for message, ids in values.items():
+            pl.DataFrame({"user": ids, "item": [1, 2]}).write_parquet(tmp_path / "a.parquet")
+            with pytest.raises(ValueError, match=message):
+                read_interactions(tmp_path / "a.parquet")
+
+    def test_whole_numbers_held_as_floats_are_integers(self, tmp_path):
+        pl.DataFrame({"user": [3.0, 1.0], "item": [0.5, 2.0]}).write_parquet(tmp_path / "a.parquet")
+        table = read_interactions(tmp_path / "a.parquet")
+        assert (table.users.tolist(), table.items.tolist()) == ([3, 1], ["0.5", "2.0"])
 
     def test_parquet_with_integers_and_dates(self, tmp_path):
         frame = pl.DataFrame({"user": [3, 1], "item": [2, 2], "date": [date(1970, 1, 2), date(1970, 1, 1)]})
@@ -156,15 +201,14 @@ class TestColumns:
 
     def test_columns_by_name_and_minimal_rating(self, tmp_path):
         path = write(tmp_path / "a.csv", "who,what,how,user\na,b,4,z\nc,d,3.5,z\ne,f,5,z\n")
-        names = {"user_column": "WHO", "item_column": "what", "rating_column": "how"}
-        assert read_pairs(path, **names, min_rating=4) == {("a", "b"), ("e", "f")}
-        assert len(read_pairs(path, **names)) == 3
+        assert read_pairs(path, ColumnNames("WHO", "what", "how", min_rating=4)) == {("a", "b"), ("e", "f")}
+        assert len(read_pairs(path, ColumnNames("WHO", "what", "how"))) == 3
 
     @pytest.mark.parametrize(
         ("name", "text", "options", "message"),
         [
             ("a.csv", "", {}, "the file is empty"),
-            ("a.csv", "user,item\n", {}, "the file is empty, it has a header and no rows"),
+            ("a.csv", "user,item\n", {}, "it is empty, there is a header and no rows"),
             (
                 "a.csv",
                 "a,b\n1,2\n",
@@ -182,28 +226,28 @@ class TestColumns:
             (
                 "a.csv",
                 "user,item\n1,2\n",
-                {"item_column": "x"},
+                {"item": "x"},
                 "no column 'x' (data.item_column), it has user, item",
             ),
-            ("a.csv", "user,item\n1,2\n", {"time_column": "x"}, "no column 'x' (data.time_column)"),
-            ("a.csv", "user,item\n1,2\n", {"rating_column": "x"}, "no column 'x' (data.rating_column)"),
+            ("a.csv", "user,item\n1,2\n", {"time": "x"}, "no column 'x' (data.time_column)"),
+            ("a.csv", "user,item\n1,2\n", {"rating": "x"}, "no column 'x' (data.rating_column)"),
             ("a.csv", "user,item\n1,2\n", {"min_rating": 3}, "no rating column (data.rating_column)"),
-            ("a.csv", "user,item\n1,2\n", {"item_column": "user"}, "column 'user' cannot be both"),
-            ("a.csv", "user,item\n1,2\n3,\n", {}, "row 2 after the header, column 'item': the id is missing"),
-            ("a.tsv", "user\titem\n\t2\n", {}, "row 1 after the header, column 'user': the id is missing"),
+            ("a.csv", "user,item\n1,2\n", {"item": "user"}, "column 'user' cannot be both"),
+            ("a.csv", "user,item\n1,2\n3,\n", {}, "row 2 of the data, column 'item': the id is missing"),
+            ("a.tsv", "user\titem\n\t2\n", {}, "row 1 of the data, column 'user': the id is missing"),
             ("a.csv", "user,item\n1,2\n1,2,3\n", {}, "not a readable table"),
             ("a.parquet", "not a table", {}, "not a readable table"),
             (
                 "a.csv",
                 "user,item,ts\n1,2,0\n1,2,nan\n",
                 {},
-                "row 2 after the header, column 'ts': ['nan'] is not a",
+                "row 2 of the data, column 'ts': ['nan'] is not a",
             ),
             (
                 "a.csv",
                 "user,item,ts\n1,2,0\n1,3,\n",
                 {},
-                "row 2 after the header, column 'ts': [None] is not a",
+                "row 2 of the data, column 'ts': [None] is not a",
             ),
             ("a.csv", "user,item,ts\n1,2,soon\n", {}, "column 'ts': ['soon'] is not a finite number"),
             (
@@ -234,14 +278,14 @@ class TestColumns:
             (
                 "a.txt",
                 "1 2\n",
-                {"user_column": "u"},
+                {"user": "u"},
                 "data.user_column 'u' is of no use: .txt has no columns",
             ),
         ],
     )
     def test_errors(self, tmp_path, name, text, options, message):
         with pytest.raises(ValueError) as error:
-            read_interactions(write(tmp_path / name, text), **options)
+            read_interactions(write(tmp_path / name, text), ColumnNames(**options))
         assert str(error.value).startswith(str(tmp_path / name))
         assert message in str(error.value)
         assert "\n" not in str(error.value)

@@ -160,8 +160,8 @@ def test_paper_merges_all_parts():
         ("train test", "official", {"valid_choice": "last"}, "data.valid_choice last needs times, and toy has none"),
         ("train", "ratio", {"valid_choice": "last"}, "data.valid_choice last goes with data.split official only"),
         ("train", "official", {"valid_choice": "late"}, "data.valid_choice must be one of random, last, got 'late'"),
-        ("train", "official", {}, "data.split official needs a test file, and toy has train"),
-        ("train test", "given", {}, "data.split given needs a valid file, and toy has train, test"),
+        ("train", "official", {}, "data.split official needs a test part, and toy has train"),
+        ("train test", "given", {}, "data.split given needs a valid part, and toy has train, test"),
         ("train valid test", "official", {}, "data.split official makes its own valid part, and toy has one"),
     ],
 )
