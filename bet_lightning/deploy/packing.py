@@ -16,6 +16,7 @@ from torch import Tensor
 from bet_lightning.backbones import Backbone
 from bet_lightning.data import DataSplit
 from bet_lightning.dtypes import LEVELS, Dtype
+from bet_lightning.serving.bounds import MAX_LAYERS
 from bet_lightning.serving.digits import pack_digits
 from bet_lightning.serving.graph import pack_pairs
 from bet_lightning.serving.header import HEADER, finite, header_text
@@ -121,10 +122,15 @@ def describe(network: Backbone, data: DataSplit, cap: int, most: int, dtype: Dty
         cap: Its budget in parameters.
         most: Its budget in bytes.
         dtype: What values are stored as.
+
+    Raises:
+        ValueError: If the backbone has more layers than a packed table may have.
     """
     sizes, shape = network.sizes.cpu(), network.shape
     grid, odd = _grid_of(sizes, shape.width)
     settings = {name: getattr(network, name) for name in network.scoring_settings}
+    if settings.get("num_layers", 0) > MAX_LAYERS:
+        raise ValueError(f"{settings['num_layers']} layers cannot be packed, at most {MAX_LAYERS} can")
     backbone = {"name": type(network).__name__, "max_size": network.max_size, "num_tables": shape.num_tables}
     return {
         "dataset": {"name": data.name, "users": data.num_users, "items": data.num_items, "hash": data.hash},
