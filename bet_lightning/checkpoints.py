@@ -65,7 +65,9 @@ def check_data(checkpoint: Mapping[str, Any], data_hash: str) -> None:
     """
     found = checkpoint.get(DATA_HASH)
     if found not in (None, data_hash):
-        raise ValueError(f"the checkpoint is of other data or another split, hash {str(found)[:12]}, not {data_hash[:12]}")
+        raise ValueError(
+            f"the checkpoint is of other data or another split, hash {str(found)[:12]}, not {data_hash[:12]}"
+        )
 
 
 def check_kind(checkpoint: Mapping[str, Any], network: object) -> None:

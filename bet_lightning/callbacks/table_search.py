@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from bet_lightning.budget import Budget, resolve_budgets
+from bet_lightning.budget import BudgetLike, parse_budgets, resolve_budgets
 from bet_lightning.callbacks import devices
 from bet_lightning.callbacks.fit_problem import FitProblem, dataset_of, hold, module_of, validation_users
 from bet_lightning.callbacks.options import check_options
@@ -53,12 +53,11 @@ class TableSearch(pl.Callback):
 
     def __init__(
         self,
-        budget: list[Budget | str] | Budget | str | None = None,
+        budget: list[BudgetLike] | BudgetLike | None = None,
         method: Method | None = None,
         seed: int | None = None,
     ) -> None:
-        given = [budget] if isinstance(budget, Budget | str) else budget or [Budget(keep_ratio=0.1)]
-        self.budgets = [Budget.parse(each) if isinstance(each, str) else each for each in given]
+        self.budgets = parse_budgets(budget)
         self.method = method or BET()
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.round: Round | None = None

@@ -4,7 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytorch_lightning.callbacks import EarlyStopping, Timer
+from pytorch_lightning.callbacks import (
+    BackboneFinetuning,
+    BatchSizeFinder,
+    EarlyStopping,
+    EMAWeightAveraging,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    ModelPruning,
+    StochasticWeightAveraging,
+    Timer,
+)
 
 from bet_lightning.callbacks.options import check_options
 from bet_lightning.cli import main
@@ -29,8 +39,11 @@ from tests.conftest import write_config
         ({"limit_train_batches": 0}, "trainer.limit_train_batches 0 is in the way .*: nothing would be trained"),
         ({"check_val_every_n_epoch": 2}, "trainer.check_val_every_n_epoch 2 .*: eval_every_n_epochs of search.method"),
         ({"val_check_interval": 0.5}, "trainer.val_check_interval 0.5 .*: a training is validated between epochs"),
+        ({"overfit_batches": 1}, "trainer.overfit_batches 1 is in the way"),
+        ({"accumulate_grad_batches": 0}, "trainer.accumulate_grad_batches 0 is in the way"),
+        ({"gradient_clip_val": -1.0}, "trainer.gradient_clip_val -1.0 is in the way"),
         ({"precision": "64-true"}, "trainer.precision 64-true .*: tables are trained in float32"),
-        ({"max_time": "00:01:00:00"}, "trainer.callbacks Timer would end the search early"),
+        ({"max_time": "00:01:00:00"}, "trainer.callbacks Timer is in the way of a search"),
     ],
 )
 def test_refuses_options_that_would_cut_a_search_short(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
@@ -38,9 +51,17 @@ def test_refuses_options_that_would_cut_a_search_short(tmp_path: Path, settings:
         fit(tmp_path, Scripted(), **settings)
 
 
-@pytest.mark.parametrize("callback", [EarlyStopping("val/recall@20"), Timer("00:01:00:00")])
-def test_refuses_callbacks_that_would_end_it(tmp_path: Path, callback: Any) -> None:
-    with pytest.raises(ValueError, match=f"trainer.callbacks {type(callback).__name__} would end the search early"):
+@pytest.mark.parametrize(
+    "callback",
+    [
+        *(EarlyStopping("val/recall@20"), Timer("00:01:00:00"), StochasticWeightAveraging(0.01), EMAWeightAveraging()),
+        *(ModelPruning("l1_unstructured"), BackboneFinetuning(), LearningRateFinder(), BatchSizeFinder()),
+        GradientAccumulationScheduler({0: 2}),
+    ],
+    ids=lambda callback: type(callback).__name__,
+)
+def test_refuses_callbacks_that_would_spoil_it(tmp_path: Path, callback: Any) -> None:
+    with pytest.raises(ValueError, match=f"trainer.callbacks {type(callback).__name__} is in the way of a search: "):
         fit(tmp_path, Scripted(), callback)
 
 
