@@ -87,6 +87,8 @@ class BETCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Name the run folder after the config file, or after the data where there is none."""
         config = self.config[self.subcommand]
+        if config.data is None:
+            raise ValueError("--data null: a run needs data")
         if not config.trainer.default_root_dir:
             name = Path(str(config.config[0])).stem if config.config else _data_name(config.data)
             config.trainer.default_root_dir = f"runs/{name}"

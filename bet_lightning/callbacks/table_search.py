@@ -48,7 +48,7 @@ class TableSearch(pl.Callback):
         record: What the run says of itself so far; None before it begins.
 
     Raises:
-        ValueError: If a budget is no budget.
+        ValueError: If a budget is no budget, or the seed is negative.
     """
 
     def __init__(
@@ -59,6 +59,8 @@ class TableSearch(pl.Callback):
     ) -> None:
         self.budgets = parse_budgets(budget)
         self.method = method or BET()
+        if seed is not None and seed < 0:
+            raise ValueError(f"search.seed must not be negative, got {seed}")
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.round: Round | None = None
         self.trial: Trial | None = None
