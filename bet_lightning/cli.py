@@ -201,6 +201,13 @@ def _data_name(settings: Namespace) -> str:
     return own_name(Path(path)) if path else str(arguments.get("name", "bet"))
 
 
+def _usage(command: str) -> str:
+    """Return what a command's help begins with: most options are Lightning's, and come first in its list."""
+    common = "[--config FILE] [--data.path FILE] [--search.budget BUDGET] [--model.backbone CLASS] [options]"
+    details = "--print_config shows all settings and their defaults, --search.method.help BET explains the search's"
+    return f"bet_lightning {command} {common}\n\n{details}"
+
+
 def _with_new_budget(words: list[str]) -> list[str]:
     """Let a budget on the command line replace a configuration's, which may be in another form."""
     for place, word in enumerate(words):
@@ -249,7 +256,7 @@ def main(args: ArgsType = None) -> None:
                 "description": "Fit a recommender's embedding table into a memory budget. Beside the commands below: "
                 "`compare FILE` runs the missing cells of a table of experiments.",
                 "exit_on_error": False,
-                **{name: {"exit_on_error": False} for name in BETCLI.subcommands()},
+                **{name: {"exit_on_error": False, "usage": _usage(name)} for name in BETCLI.subcommands()},
             },
             trainer_defaults={
                 "max_epochs": -1,

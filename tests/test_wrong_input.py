@@ -340,7 +340,7 @@ def test_checkpoints(
     [
         ([f"{MODEL}backbone=MF"], "the checkpoint is of another backbone or other data"),
         ([f"{MODEL}backbone.max_size=4"], "the checkpoint is of another backbone or other data"),
-        ([f"{DATA}seed=8"], "a run on other data or another split"),
+        ([f"{DATA}seed=8"], "of other data or another split"),
         ([f"{SEARCH}budget.keep_ratio=0.5"], "a run with budgets of [420] parameters, not [840]"),
         ([f"{SEARCH}method=UniformSizes"], "a run of the method BET, not UniformSizes"),
     ],
@@ -408,8 +408,8 @@ COMMANDS: Wrong = [
     (["export", "--output={run}/t", f"{MODEL}backbone=MF"], ("another backbone", "LightGCN, not MF")),
     (["export", "--budget=x"], ("budget must look like", "x")),
     (["export", "--budget=[]"], ("budget", "[]")),
-    (["export", "--budget=2%"], ("budget.keep_ratio 0.02", "0.125")),
     (["export", "--budget=25%", "--num_probes=0"], ("num_probes", "0")),
+    (["export", "--budget=2%"], ("budget.keep_ratio 0.02", "0.125")),
     (["fit", "--ckpt_path={run}/checkpoints/full.ckpt"], ("--ckpt_path", "weights only")),
 ]
 
