@@ -65,9 +65,35 @@ def test_refuses_callbacks_that_would_spoil_it(tmp_path: Path, callback: Any) ->
         fit(tmp_path, Scripted(), callback)
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"limit_train_batches": 0.5}, {"precision": "bf16-mixed"}, {"precision": "32-true"}]
-)
+OTHERS: list[dict[str, Any]] = [
+    *(
+        {},
+        {"limit_train_batches": 0.5},
+        {"limit_train_batches": 1},
+        {"precision": "bf16-mixed"},
+        {"precision": "32-true"},
+    ),
+    *(
+        {"max_epochs": -1},
+        {"max_epochs": 1000},
+        {"max_steps": -1},
+        {"limit_val_batches": 1.0},
+        {"limit_test_batches": 1},
+    ),
+    *(
+        {"limit_predict_batches": 2},
+        {"num_sanity_val_steps": 2},
+        {"log_every_n_steps": 1},
+        {"enable_checkpointing": False},
+    ),
+    *({"enable_progress_bar": True}, {"enable_model_summary": True}, {"accumulate_grad_batches": 4}),
+    *({"gradient_clip_val": 0.1}, {"gradient_clip_val": 1.0, "gradient_clip_algorithm": "value"}, {"benchmark": True}),
+    *({"deterministic": "warn"}, {"inference_mode": False}, {"use_distributed_sampler": False}, {"profiler": "simple"}),
+    *({"detect_anomaly": True}, {"sync_batchnorm": True}, {"reload_dataloaders_every_n_epochs": 1}, {"devices": 1}),
+]
+
+
+@pytest.mark.parametrize("settings", OTHERS, ids=str)
 def test_other_options_are_nobodys_business(tmp_path: Path, settings: dict[str, Any]) -> None:
     check_options(make_trainer(tmp_path, **settings))
 
