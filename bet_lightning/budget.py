@@ -12,6 +12,7 @@ from bet_lightning.table_format import TableFormat, TableShape, formats_within, 
 
 Covers = Literal["table", "deployment", "history"]
 Beside = Callable[[bool], int]  # bytes that a deployment loads beside the table, with or without the history
+FORMS = ("keep_ratio", "sparsity", "params", "bytes")  # in one of which a budget is given
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _SHORT_PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%|[A-Za-z]*)\s*")
 _BYTES_PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
@@ -63,11 +64,10 @@ class Budget:
     covers: Covers = "table"
 
     def __post_init__(self) -> None:
-        forms = ("keep_ratio", "sparsity", "params", "bytes")
-        given = [form for form in forms if getattr(self, form) is not None]
+        given = [form for form in FORMS if getattr(self, form) is not None]
         if len(given) != 1:
             raise ValueError(
-                f"budget needs exactly one of {', '.join(forms)}, got {', '.join(given) if given else 'none'}"
+                f"budget needs exactly one of {', '.join(FORMS)}, got {', '.join(given) if given else 'none'}"
             )
         if self.keep_ratio is not None and not 0 < self.keep_ratio <= 1:
             raise ValueError(f"budget.keep_ratio must be in (0, 1], got {self.keep_ratio}")
@@ -202,6 +202,23 @@ class Budget:
                 f"the largest feasible budget.{form} is {high}"
             )
         return cap
+
+
+BudgetLike = Budget | str | int | float
+
+
+def parse_budgets(given: Sequence[BudgetLike] | BudgetLike | None) -> list[Budget]:
+    """Read one budget or several, each in full or in a short form; none is a tenth of the full table's parameters.
+
+    Raises:
+        ValueError: If one is no budget, or the list is empty.
+    """
+    if given is None:
+        return [Budget(keep_ratio=0.1)]
+    several = [given] if isinstance(given, BudgetLike) else list(given)
+    if not several:
+        raise ValueError("search.budget needs at least one budget, got []")
+    return [each if isinstance(each, Budget) else Budget.parse(str(each)) for each in several]
 
 
 def resolve_budgets(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 BACKBONE = "backbone."  # what the names of a backbone's weights begin with
 KIND = "backbone"  # where a checkpoint names its backbone: weights of two may have the same names and shapes
+DATA_HASH = "data_hash"  # where it names its data: rows of other data, or of another split, are other rows
 METHOD_STATE = "method"  # where the state of a search keeps what its method keeps
 
 
@@ -29,6 +32,46 @@ class EarlierRun(NamedTuple):
     def of_form(self, kept: str) -> EarlierRun:
         """Return what it left of one form of the table, where it kept several apart."""
         return self._replace(method_state=self.method_state.get(kept, self.method_state))
+
+
+def read_checkpoint(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
+    """Read a checkpoint whose every byte is as it was written; nothing in it is executed.
+
+    Args:
+        path: The file.
+        mmap: Whether tensors are mapped into memory rather than read.
+
+    Raises:
+        ValueError: If it is no such file, or damaged.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch does not compare checksums
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("it is compressed")
+            if (damaged := archive.testzip()) is not None:
+                raise ValueError(f"{damaged} was altered")
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        if not isinstance(checkpoint, dict):
+            raise ValueError(f"it holds a {type(checkpoint).__name__}")
+    except Exception as error:  # a damaged file may raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
+        raise ValueError(f"{path}: broken, or not a checkpoint ({reason})") from None
+    return checkpoint
+
+
+def check_data(checkpoint: Mapping[str, Any], data_hash: str) -> None:
+    """Refuse the checkpoint of other data, or of another split, whose training pairs may be test pairs here.
+
+    Raises:
+        ValueError: If it names another hash.
+    """
+    found = checkpoint.get(DATA_HASH)
+    if found not in (None, data_hash):
+        raise ValueError(
+            f"the checkpoint is of other data or another split, hash {str(found)[:12]}, not {data_hash[:12]}"
+        )
 
 
 def check_kind(checkpoint: Mapping[str, Any], network: object) -> None:
@@ -70,7 +113,7 @@ def read_run(path: str, network: object) -> EarlierRun:
         ValueError: If the file is missing, broken or not a checkpoint of this backbone.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = read_checkpoint(path)
         check_kind(checkpoint, network)
         weights = {
             name.removeprefix(BACKBONE): value

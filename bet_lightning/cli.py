@@ -21,6 +21,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich import get_console
 
 from bet_lightning import __version__, backbones, data, methods, modules, objectives  # noqa: F401  (class names)
+from bet_lightning.budget import FORMS
 from bet_lightning.callbacks import PredictionWriter, SearchProgressBar
 from bet_lightning.callbacks.run_files import LastCheckpoint, RunLogger, SaveRunConfig, move_aside
 from bet_lightning.callbacks.table_search import TableSearch
@@ -45,6 +46,7 @@ _DEFAULTS = {  # what a call without a config trains, and with what
     "search.method": {"class_path": "BET"},
 }
 
+_BUDGETS = ("--search.budget", *(f"--search.budget.{form}" for form in FORMS))
 _HARMLESS_WARNINGS = (
     ".*smaller than the logging interval.*",
     ".*LeafSpec.*",
@@ -88,10 +90,12 @@ class BETCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Name the run folder after the config file, or after the data where there is none."""
         config = self.config[self.subcommand]
-        if config.trainer.default_root_dir is None:
+        if config.data is None:
+            raise ValueError("--data null: a run needs data")
+        if not config.trainer.default_root_dir:
             name = Path(str(config.config[0])).stem if config.config else _data_name(config.data)
             config.trainer.default_root_dir = str(dashboards.sweep_folder() or Path("runs", name))
-        if config.get("ckpt_path"):
+        if config.get("ckpt_path") is not None:
             last = Path(config.trainer.default_root_dir) / "checkpoints" / "last.ckpt"
             path = last if config.ckpt_path == "last" else Path(config.ckpt_path)
             check_checkpoint(path, resumes=self.subcommand == "fit")
@@ -136,10 +140,12 @@ class BETCLI(LightningCLI):
         callbacks = [*callbacks] if isinstance(callbacks, list) else [callbacks]
         if any(isinstance(callback, TableSearch) for callback in callbacks):
             raise ValueError("trainer.callbacks: there can be one TableSearch, which the key search makes")
-        if isinstance(self.model, modules.RecommenderModule):
-            callbacks.append(self._get(self.config_init, "search"))
+        if isinstance(self.model, modules.RecommenderModule):  # before others, which it may refuse
+            callbacks = [self._get(self.config_init, "search"), *callbacks]
         if config["barebones"]:
             raise ValueError("trainer.barebones True leaves no room for logs, checkpoints and a search")
+        if isinstance(config["strategy"], str) and config["strategy"].endswith("_spawn"):
+            raise ValueError(f"trainer.strategy {config['strategy']} begins processes without a run's data: take ddp")
         if not config["fast_dev_run"] and config["enable_checkpointing"] is not False:
             callbacks.append(LastCheckpoint())
         if config["enable_progress_bar"] is not False:
@@ -170,6 +176,9 @@ class BETCLI(LightningCLI):
         self.trainer.predict(ckpt_path=path, **kwargs | {"return_predictions": False})
 
     def _evaluate(self, stage: Stage, run: Any, ckpt_path: str | None = None, **kwargs: Any) -> None:
+        option = "limit_test_batches" if stage == "test" else "limit_val_batches"
+        if (limit := getattr(self.trainer, option)) != 1 or isinstance(limit, int):  # 1 is one batch, 1.0 all
+            raise ValueError(f"trainer.{option} {limit}: metrics are those of all users")
         if ckpt_path is not None or not isinstance(self.model, modules.RecommenderModule):
             run(ckpt_path=ckpt_path, **kwargs)
             return
@@ -212,6 +221,21 @@ def _data_name(settings: Namespace) -> str:
     return str(name)
 
 
+def _usage(command: str) -> str:
+    """Return what a command's help begins with: most options are Lightning's, and come first in its list."""
+    common = "[--config FILE] [--data.path FILE] [--search.budget BUDGET] [--model.backbone CLASS] [options]"
+    details = "--print_config shows all settings and their defaults, --search.method.help BET explains the search's"
+    return f"bet_lightning {command} {common}\n\n{details}"
+
+
+def _with_new_budget(words: list[str]) -> list[str]:
+    """Let a budget on the command line replace a configuration's, which may be in another form."""
+    for place, word in enumerate(words):
+        if word.partition("=")[0] in _BUDGETS:
+            return [*words[:place], "--search.budget=null", *words[place:]]
+    return words
+
+
 def main(args: ArgsType = None) -> None:
     """Run the command line.
 
@@ -225,7 +249,7 @@ def main(args: ArgsType = None) -> None:
     words = sys.argv[1:] if args is None else args
     debug = isinstance(words, list) and "--debug" in words
     if isinstance(words, list):
-        words = [word for word in words if word != "--debug"]
+        words = _with_new_budget([word for word in words if word != "--debug"])
     if not log.handlers:
         log.addHandler(_Lines())
         log.setLevel(logging.INFO if getattr(rank_zero_only, "rank", 0) == 0 else logging.WARNING)
@@ -254,7 +278,7 @@ def main(args: ArgsType = None) -> None:
                 "description": "Fit a recommender's embedding table into a memory budget. Beside the commands below: "
                 "`compare FILE` runs the missing cells of a table of experiments.",
                 "exit_on_error": False,
-                **{name: {"exit_on_error": False} for name in BETCLI.subcommands()},
+                **{name: {"exit_on_error": False, "usage": _usage(name)} for name in BETCLI.subcommands()},
             },
             trainer_defaults={
                 "max_epochs": -1,
@@ -266,7 +290,7 @@ def main(args: ArgsType = None) -> None:
         )
     except SIGTERMException:
         raise SystemExit(128 + signal.SIGTERM) from None
-    except (ValueError, FileNotFoundError, ArgumentError, MisconfigurationException) as error:
+    except (ValueError, OSError, ImportError, ArgumentError, MisconfigurationException) as error:
         if debug:
             raise
         print(f"error: {one_line(error)}", file=sys.stderr)

@@ -1,10 +1,11 @@
 """Lightning's Trainer with one more command."""
 
+import os
 from pathlib import Path
 
 import pytorch_lightning as pl
 
-from bet_lightning.budget import Budget
+from bet_lightning.budget import BudgetLike
 from bet_lightning.callbacks import TableSearch
 from bet_lightning.data import InteractionDataModule
 from bet_lightning.deploy.exporting import best_checkpoint, pack_checkpoint
@@ -27,7 +28,7 @@ class Trainer(pl.Trainer):
         output: str | None = None,
         dtype: Dtype | None = None,
         history: bool = True,
-        budget: list[Budget | str] | Budget | str | None = None,
+        budget: list[BudgetLike] | BudgetLike | None = None,
         fine_tune: int = 0,
         num_probes: int = 8,
     ) -> None:
@@ -60,6 +61,8 @@ class Trainer(pl.Trainer):
             raise ValueError(f"--ckpt_path {ckpt_path} and --budget exclude each other")
         exports = Path(self.default_root_dir)
         several = isinstance(budget, list) and len(budget) > 1
+        if output and several and os.path.lexists(output) and not Path(output).is_dir():
+            raise ValueError(f"--output {output}: no folder, which tables of several budgets need")
         if output and not several:
             check_output(Path(output))
         if budget is not None:
@@ -85,7 +88,7 @@ class Trainer(pl.Trainer):
         self,
         model: RecommenderModule,
         datamodule: InteractionDataModule,
-        budget: list[Budget | str] | Budget | str,
+        budget: list[BudgetLike] | BudgetLike,
         fine_tune: int,
         num_probes: int,
     ) -> None:

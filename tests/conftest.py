@@ -4,12 +4,15 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 import yaml
 
 from bet_lightning.cli import main
 
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("untimed")
 torch.set_num_threads(1)  # tiny tensors: threads would only wait for each other
 
 TINY: dict[str, Any] = {

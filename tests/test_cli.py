@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 from bet_lightning.backbones import Backbone, Edges, LightGCN, NeuMF
+from bet_lightning.budget import format_bytes
 from bet_lightning.callbacks.recorder import Recorder
 from bet_lightning.cli import main
 from bet_lightning.compare.cells import Comparison
@@ -344,19 +345,37 @@ def test_cells_of_committed_results_are_configurations(path: Path, tmp_path: Pat
             main(["fit", f"--config={config}", "--print_config"])
 
 
-def test_a_call_without_a_config_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_begins_with_what_is_needed_most(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", "--help"])
+    begin = capsys.readouterr().out.splitlines()[:4]
+    assert all(any(word in line for line in begin) for word in ("--data.path", "--search.budget", "--print_config"))
+    assert "--search.method.help BET" in begin[2]
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", "--search.method.help", "BET"])
+    assert "search.num_iterations" in capsys.readouterr().out
+
+
+def test_a_call_without_a_config_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     pairs = "".join(f"c{n % 60},sku{n * 7 % 41}\n" for n in range(1500))
     Path("sales.csv").write_text("user_id,item_id\n" + pairs)
     short = [argument for argument in SHORT if not argument.startswith("--data")]
     main(["fit", "--data.path", "sales.csv", "--search.budget.bytes", "2kB", *short])
+    said = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("beside the table"))
     record = read_record(tmp_path / "runs" / "sales")
     best = record.best()
     assert record.dataset["name"] == "sales" and best is not None and best.bytes <= 2_000
     config = ["--config", "runs/sales/config.yaml"]
     main(["predict", *config, "--predictions.path", "top.csv"])
+    assert "wrote top.csv" in capsys.readouterr().out.splitlines()
     assert set(pl.read_csv("top.csv")["user"]) <= {f"c{n}" for n in range(60)}
     main(["export", *config, "--output", "table"])
+    packed = json.loads(Path("table", "header.json").read_text())["bytes"]
+    for part in ("ids", "graph", "seen"):  # said before anything was trained
+        assert f"{part} {format_bytes(packed[part])}" in said
     assert PackedRecommender.load("table").recommend(["c1"], k=3).known.tolist() == [True]
 
 

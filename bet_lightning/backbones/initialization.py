@@ -8,7 +8,13 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def fill_normal(parameter: Tensor, std: float, generator: torch.Generator | None) -> None:
-    """Fill ``parameter`` with values from N(0, std²), drawn on the generator's device (the CPU if None)."""
+    """Fill ``parameter`` with values from N(0, std²), drawn on the generator's device (the CPU if None).
+
+    Raises:
+        ValueError: If the standard deviation is negative.
+    """
+    if not std >= 0:
+        raise ValueError(f"model.backbone.init_std must not be negative, got {std}")
     values = _empty_like(parameter, generator)
     parameter.copy_(nn.init.normal_(values, std=std, generator=generator))
 

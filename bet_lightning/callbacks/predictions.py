@@ -1,6 +1,9 @@
 """Writes what ``predict`` ranks, with the ids of the user's own files."""
 
+import logging
+import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,9 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 
 from bet_lightning.ranking.ranker import TopItems
 from bet_lightning.replacing import replacing
+
+COLUMNS = ("user", "rank", "item", "score")
+log = logging.getLogger(__name__)
 
 
 class PredictionWriter(BasePredictionWriter):
@@ -31,19 +37,21 @@ class PredictionWriter(BasePredictionWriter):
         if path is not None and Path(path).suffix not in (".csv", ".parquet"):
             raise ValueError(f"predictions.path must end with .csv or .parquet, got {path}")
         self.path = path
+        self._parts: Path | None = None  # folder of the batches
 
     def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Make an empty folder for the batches.
 
         Raises:
-            ValueError: If it cannot be made.
+            ValueError: If it cannot be made, or the file holds something else than lists.
         """
-        parts = self._parts(trainer)
+        path = self._path(trainer)
+        _check_output(path)
         try:
-            shutil.rmtree(parts, ignore_errors=True)
-            parts.mkdir(parents=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._parts = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         except OSError as error:
-            raise ValueError(f"predictions.path {self._path(trainer)}: cannot be written ({error})") from error
+            raise ValueError(f"predictions.path {path}: cannot be written ({error})") from error
 
     def write_on_batch_end(
         self,
@@ -56,35 +64,61 @@ class PredictionWriter(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         """Write the lists of a block of users."""
-        if not isinstance(prediction, TopItems):
+        if not isinstance(prediction, TopItems) or self._parts is None:
             return
         data = trainer.datamodule.dataset  # type: ignore[attr-defined]
         users, items, scores = (tensor.cpu().numpy() for tensor in prediction)
         listed = items >= 0
         rank = np.broadcast_to(np.arange(1, items.shape[1] + 1), items.shape)[listed]
-        table = pl.DataFrame(
-            {
-                "user": data.user_ids[np.broadcast_to(users[:, None], items.shape)[listed]],
-                "rank": rank,
-                "item": data.item_ids[items[listed]],
-                "score": scores[listed],
-            }
-        )
-        table.write_parquet(self._parts(trainer) / f"{batch_idx:08}.parquet")
+        columns = {
+            "user": data.user_ids[np.broadcast_to(users[:, None], items.shape)[listed]],
+            "rank": rank,
+            "item": data.item_ids[items[listed]],
+            "score": scores[listed],
+        }
+        # texts are objects, which say nothing of their kind where there are none
+        texts = {name: pl.String for name, values in columns.items() if values.dtype.kind == "O"}
+        table = pl.DataFrame(columns, schema_overrides=texts)
+        table.write_parquet(self._parts / f"{batch_idx:08}.parquet")
 
     def on_predict_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Join the batches in one file."""
-        path, parts = self._path(trainer), self._parts(trainer)
-        if any(parts.iterdir()):
-            lists = pl.scan_parquet(parts / "*.parquet")
+        """Join the batches in one file, and say where it is."""
+        path = self._path(trainer)
+        if self._parts is not None and any(self._parts.iterdir()):
+            lists = pl.scan_parquet(self._parts / "*.parquet")
             with replacing(path) as partial:
                 (lists.sink_csv if path.suffix == ".csv" else lists.sink_parquet)(partial)
-        shutil.rmtree(parts)
+            log.info("wrote %s", path)
+        self._clear()
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """Leave no batches behind."""
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._parts is not None:
+            shutil.rmtree(self._parts, ignore_errors=True)
+            self._parts = None
 
     def _path(self, trainer: lightning.Trainer) -> Path:
         path = Path(self.path or Path(trainer.default_root_dir) / "predictions.csv")
         return path.with_stem(f"{path.stem}-{trainer.global_rank}") if trainer.world_size > 1 else path
 
-    def _parts(self, trainer: lightning.Trainer) -> Path:
-        path = self._path(trainer)
-        return path.with_name(f"{path.name}.parts")
+
+def _check_output(path: Path) -> None:
+    """Refuse to put lists in the place of something else.
+
+    Raises:
+        ValueError: If there is anything of that name but lists or an empty file.
+    """
+    if not os.path.lexists(path) or (path.is_file() and not path.stat().st_size):
+        return
+    try:
+        found = pl.scan_csv(path) if path.suffix == ".csv" else pl.scan_parquet(path)
+        held = path.is_file() and tuple(found.collect_schema().names()) == COLUMNS
+    except (OSError, pl.exceptions.PolarsError):
+        held = False
+    if not held:
+        raise ValueError(f"predictions.path {path}: holds something else than lists, which is not to be lost")

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from bet_lightning.backbones import Backbone
+from bet_lightning.budget import format_bytes
 from bet_lightning.data import DataSplit
+from bet_lightning.deploy.packing import byte_counts, id_tensors, tensors_beside
 from bet_lightning.methods.base import Journal
 from bet_lightning.methods.bet.profile import PopularityProfile
 from bet_lightning.methods.bet.records import ProbeRecord
@@ -59,6 +61,7 @@ class Recorder(Journal):
         super().__init__()
         self.trainer = trainer
         self.backbone = backbone
+        self.data = data
         self.folder = Path(trainer.default_root_dir)
         self.dashboard = Dashboard(trainer.loggers, self.folder)
         self.record = RunRecord(
@@ -75,6 +78,8 @@ class Recorder(Journal):
         """Say what is going to be done; prepare loggers and run folder."""
         if self.trainer.is_global_zero:
             log.info("%s", describe_plan(self.record, self.backbone.shape))
+            if any(budget.unit == "bytes" for budget in self.record.budgets):
+                log.info("%s", self._describe_beside())
             write_popularity(self.folder, user_frequency, item_frequency)
             self.dashboard.begin(self.record)
 
@@ -83,6 +88,14 @@ class Recorder(Journal):
         self.record = record
         if self.trainer.is_global_zero:
             self.dashboard.begin(record)
+
+    def _describe_beside(self) -> str:
+        """Say what an export has beside the table that a budget is for."""
+        counts = byte_counts(
+            tensors_beside(self.backbone, self.data, True, self.backbone.rebuilds_rows) | id_tensors(self.data)
+        )
+        parts = [f"{part.replace('_', ' ')} {format_bytes(count)}" for part, count in counts.items() if count]
+        return f"beside the table, an export has: {', '.join(parts)}; --search.budget.covers can count all but ids"
 
     def validated(self, task: Task, epoch: int, metrics: Mapping[str, float]) -> None:
         """Log what a training that competes for a result reached, by its own epochs."""

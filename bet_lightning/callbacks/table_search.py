@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from bet_lightning.budget import Budget
+from bet_lightning.budget import BudgetLike, parse_budgets
 from bet_lightning.callbacks import devices
 from bet_lightning.callbacks.budgets import each_once, resolve_by_form
 from bet_lightning.callbacks.fit_problem import FitProblem, dataset_of, hold, module_of, validation_users
@@ -47,18 +47,19 @@ class TableSearch(pl.Callback):
         record: What the run says of itself so far; None before it begins.
 
     Raises:
-        ValueError: If a budget is no budget.
+        ValueError: If a budget is no budget, or the seed is negative.
     """
 
     def __init__(
         self,
-        budget: list[Budget | str] | Budget | str | None = None,
+        budget: list[BudgetLike] | BudgetLike | None = None,
         method: Method | None = None,
         seed: int | None = None,
     ) -> None:
-        given = [budget] if isinstance(budget, Budget | str) else budget or [Budget(keep_ratio=0.1)]
-        self.budgets = [Budget.parse(each) if isinstance(each, str) else each for each in given]
+        self.budgets = parse_budgets(budget)
         self.method = method or BET()
+        if seed is not None and seed < 0:
+            raise ValueError(f"search.seed must not be negative, got {seed}")
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "0")) if seed is None else seed
         self.round: Round | None = None
         self.trial: Trial | None = None

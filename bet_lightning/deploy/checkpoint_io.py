@@ -1,6 +1,5 @@
 """Checkpoints: written straight to their file, checked before they are read; packed tables are read as checkpoints."""
 
-import zipfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from bet_lightning.checkpoints import BACKBONE, KIND, UNREADABLE
+from bet_lightning.checkpoints import BACKBONE, DATA_HASH, KIND, read_checkpoint
 from bet_lightning.deploy.packing import read_weights
 from bet_lightning.replacing import replacing
 from bet_lightning.serving import PackedTable
@@ -46,22 +45,22 @@ class FileCheckpointIO(TorchCheckpointIO):
             weights_only: Whatever it is, only tensors and plain values are read, and nothing is executed.
 
         Raises:
-            ValueError: If the packed table is not sound.
+            ValueError: If the checkpoint is damaged, or the packed table is not sound.
         """
         if not Path(path).is_dir():
-            return super().load_checkpoint(path, map_location, weights_only=True)
+            return read_checkpoint(path)
         table = PackedTable.load(path)
         weights = {f"{BACKBONE}{name}": value for name, value in read_weights(table).items()}
         return {
             "state_dict": weights,
             "pytorch-lightning_version": version("pytorch_lightning"),
-            "data_hash": table.header["dataset"]["hash"],
+            DATA_HASH: table.header["dataset"]["hash"],
             KIND: table.header["backbone"]["name"],
         }
 
 
 def check_checkpoint(path: Path, *, resumes: bool) -> None:
-    """Refuse what is neither a checkpoint of tensors and plain values, whose tensors are not read, nor a packed table.
+    """Refuse what is neither a checkpoint of tensors and plain values, nor a packed table.
 
     Args:
         path: The file, or the folder of a packed table.
@@ -80,16 +79,11 @@ def check_checkpoint(path: Path, *, resumes: bool) -> None:
         except ValueError as error:
             raise ValueError(f"--ckpt_path {error}") from None
         return
-    if not path.is_file():
-        raise ValueError(f"--ckpt_path {path}: no such file")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"--ckpt_path {path}: broken, or not a checkpoint")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        missing = {"state_dict", "pytorch-lightning_version"} - set(checkpoint)
-    except (*UNREADABLE, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
-        raise ValueError(f"--ckpt_path {path}: broken, or not a checkpoint ({reason})") from None
+        checkpoint = read_checkpoint(path, mmap=True)
+    except ValueError as error:
+        raise ValueError(f"--ckpt_path {error}") from None
+    missing = {"state_dict", "pytorch-lightning_version"} - set(checkpoint)
     if missing:
         raise ValueError(f"--ckpt_path {path}: not a checkpoint of this package, it has no {min(missing)}")
     if resumes and "optimizer_states" not in checkpoint:

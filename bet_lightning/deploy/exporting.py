@@ -4,12 +4,12 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from bet_lightning.budget import format_bytes
+from bet_lightning.checkpoints import check_data, read_checkpoint
 from bet_lightning.data import DataSplit
 from bet_lightning.deploy.packing import byte_counts, describe, pack_tensors, rival_bytes, write_table
 from bet_lightning.dtypes import Dtype
@@ -54,7 +54,8 @@ def pack_checkpoint(
     """
     if checkpoint.is_dir():
         raise ValueError(f"--ckpt_path {checkpoint}: a packed table already")
-    loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    loaded = read_checkpoint(checkpoint)
+    check_data(loaded, data.hash)
     module.use_tables_of(loaded)
     module.load_state_dict(loaded["state_dict"])
     network = module.network

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 from bet_lightning.backbones import Backbone
 from bet_lightning.data import DataSplit
 from bet_lightning.dtypes import LEVELS, Dtype
+from bet_lightning.serving.bounds import MAX_LAYERS
 from bet_lightning.serving.digits import pack_digits
 from bet_lightning.serving.graph import pack_pairs
 from bet_lightning.serving.header import HEADER, finite, header_text
@@ -76,8 +78,13 @@ def pack_tensors(network: Backbone, data: DataSplit, dtype: Dtype, history: bool
         arrays |= pack_sizes(sizes, sizes_by_number(network.row_width, grid, odd))
     elif sizes.min() < sizes.max():
         arrays["sizes"] = (sizes - sizes.min()).astype(smallest_dtype(int(sizes.max() - sizes.min())))
-    arrays |= pack_ids("user_ids", data.user_ids) | pack_ids("item_ids", data.item_ids)
-    return tensors | _as_tensors(arrays) | tensors_beside(network, data, history, network.rebuilds_rows)
+    beside = tensors_beside(network, data, history, network.rebuilds_rows)
+    return tensors | _as_tensors(arrays) | id_tensors(data) | beside
+
+
+def id_tensors(data: DataSplit) -> dict[str, Tensor]:
+    """Return what a packed table stores of ids; nothing where they are rows' numbers."""
+    return _as_tensors(pack_ids("user_ids", data.user_ids) | pack_ids("item_ids", data.item_ids))
 
 
 def tensors_beside(network: Backbone, data: DataSplit, history: bool, rebuilds_rows: bool) -> dict[str, Tensor]:
@@ -122,10 +129,15 @@ def describe(network: Backbone, data: DataSplit, cap: int, most: int, dtype: Dty
         cap: Its budget in parameters.
         most: Its budget in bytes.
         dtype: What values are stored as.
+
+    Raises:
+        ValueError: If the backbone has more layers than a packed table may have.
     """
     sizes, shape = network.sizes.cpu(), network.shape
     grid, odd = _grid_of(sizes, shape.width)
     settings = {name: getattr(network, name) for name in network.scoring_settings}
+    if settings.get("num_layers", 0) > MAX_LAYERS:
+        raise ValueError(f"{settings['num_layers']} layers cannot be packed, at most {MAX_LAYERS} can")
     backbone = {"name": type(network).__name__, "max_size": network.max_size, "num_tables": shape.num_tables}
     return {
         "dataset": {"name": data.name, "users": data.num_users, "items": data.num_items, "hash": data.hash},
@@ -228,11 +240,12 @@ def write_table(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Ten
         ValueError: If the folder holds something else or cannot be written. A table that was there before then stays.
     """
     check_output(path)
-    partial, old = (path.with_name(f"{path.name}.{ending}") for ending in ("partial", "old"))
+    aside: Path | None = None
     try:
-        for leftover in (partial, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-        partial.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        partial, old = aside / "new", aside / "old"
+        partial.mkdir()
         save_file(dict(tensors), partial / TENSORS)
         with (partial / TENSORS).open("rb") as file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()
@@ -243,10 +256,13 @@ def write_table(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Ten
         if path.exists():
             path.rename(old)
         partial.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
     except (OSError, RuntimeError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        if aside and (aside / "old").exists():
+            (aside / "old").rename(path)
         raise ValueError(f"--output {path}: cannot be written ({str(error).splitlines()[0]})") from error
+    finally:
+        if aside:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def check_output(path: Path) -> None:

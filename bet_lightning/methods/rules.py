@@ -119,8 +119,16 @@ class PopularitySizes(SizeRule):
         return torch.from_numpy(np.concatenate(sizes))
 
     def weights(self, frequency: FloatArray) -> FloatArray:
-        """Return what sizes are proportional to, from training frequencies (num_rows,) in descending order."""
-        return np.asarray(frequency**self.exponent)
+        """Return what sizes are proportional to, from training frequencies (num_rows,) in descending order.
+
+        Raises:
+            ValueError: If the exponent makes them too large to be compared.
+        """
+        with np.errstate(over="ignore", divide="ignore"):
+            weights = np.asarray(frequency**self.exponent)
+        if not np.isfinite(weights).all():
+            raise ValueError(f"search.method.exponent {self.exponent} is beyond what sizes can follow")
+        return weights
 
 
 class UniformSizes(PopularitySizes):
@@ -150,6 +158,8 @@ class RandomSizes(PopularitySizes):
         self, seed: int = 0, user_share: float | None = None, name: str = "random", train: Epochs = Epochs()
     ) -> None:
         super().__init__(0.0, user_share, name, train)
+        if seed < 0:
+            raise ValueError(f"search.method.seed must not be negative, got {seed}")
         self.seed = seed
 
     def weights(self, frequency: FloatArray) -> FloatArray:

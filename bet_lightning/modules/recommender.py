@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributed import is_available, is_initialized
 
 from bet_lightning.backbones import Backbone, Edges, LightGCN
-from bet_lightning.checkpoints import KIND, check_kind
+from bet_lightning.checkpoints import DATA_HASH, KIND, check_data, check_kind
 from bet_lightning.data import BPRBatch, Csr, RankingBatch
 from bet_lightning.objectives import Objective
 from bet_lightning.optimizers import can_step_by_rows, pays_by_rows
@@ -106,22 +106,26 @@ class RecommenderModule(pl.LightningModule):
             self.build(self.trainer.datamodule.dataset.train)  # type: ignore[attr-defined]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Name the backbone, and describe tables that are not masked, so that they can be built again."""
+        """Name the backbone and its data, and describe tables that are not masked, so that they can be built again."""
         checkpoint[KIND] = type(self.network).__name__
+        checkpoint[DATA_HASH] = self._data_hash
         if not self.network.has_prefix_tables or self.network.dtype != "fp32":
             tables = (self.network.table(index) for index in range(len(self.network.tables)))
             checkpoint[TABLES] = [dict(table.describe()) for table in tables]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse another backbone's weights and a packed table of other data, and make room for tables of any form.
+        """Refuse weights of another backbone or of other data, and make room for tables of any form.
 
         Raises:
             ValueError: If it is of another backbone or was made from another split.
         """
-        wanted = checkpoint.get("data_hash")
-        if wanted and wanted != (found := self.trainer.datamodule.dataset.hash):  # type: ignore[attr-defined]
-            raise ValueError(f"the packed table is of other data or another split, hash {wanted}, not {found}")
+        check_data(checkpoint, self._data_hash)
         self.use_tables_of(checkpoint)
+
+    @property
+    def _data_hash(self) -> str:
+        """Hash of the data that it is trained on or evaluated on."""
+        return str(self.trainer.datamodule.dataset.hash)  # type: ignore[attr-defined]
 
     def use_tables_of(self, checkpoint: Mapping[str, Any]) -> None:
         """Give the backbone tables of the form that a checkpoint holds, whose weights are still to be loaded.

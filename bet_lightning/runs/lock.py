@@ -1,5 +1,6 @@
 """One writer per run folder."""
 
+import os
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
@@ -17,8 +18,12 @@ def lock_folder(folder: Path) -> BaseFileLock:
         The acquired lock, a context manager.
 
     Raises:
-        ValueError: If another run that is alive has the folder, or no lock file can be made beside it.
+        ValueError: If another run that is alive has the folder, it cannot be written, or it is none.
     """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"trainer.default_root_dir {folder}: no folder")
+    if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"trainer.default_root_dir {folder}: cannot be written")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.with_name(f".{folder.name}.lock"))

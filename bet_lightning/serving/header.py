@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,19 @@ def _canonical(header: Mapping[str, Any]) -> str:
     return json.dumps(header, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
+def file_size(path: Path) -> int:
+    """Return the bytes of a file: links are followed, what has no end is refused.
+
+    Raises:
+        OSError: If there is no such file.
+        ValueError: If it is a device, a pipe or a folder.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{path.name} is no regular file")
+    return found.st_size
+
+
 def read_header(path: Path) -> dict[str, Any]:
     """Read a header and check its checksum.
 
@@ -58,7 +72,7 @@ def read_header(path: Path) -> dict[str, Any]:
         OSError: If it cannot be read.
         ValueError: If it was altered.
     """
-    if path.stat().st_size > _MAX_HEADER:
+    if file_size(path) > _MAX_HEADER:
         raise ValueError(f"{HEADER} is too long")
     text = path.read_text("utf-8")
     header = json.loads(text)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+_MAX_BYTES = 1024  # of an id
 UNKNOWN = -1  # stands for the row of an id that is not in the vocabulary
 
 
@@ -71,12 +72,20 @@ def pack_ids(name: str, ids: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
 
     Returns:
         The arrays by name; none if every id is its row's number.
+
+    Raises:
+        ValueError: If an id is too long, or has a character that padding is made of.
     """
     if ids.dtype.kind != "O":
         if np.array_equal(ids, np.arange(len(ids))):
             return {}
         small = len(ids) > 0 and np.abs(ids).max() <= np.iinfo(np.int32).max
         return {name: ids.astype(np.int32 if small else np.int64)}
+    if "\0" in "".join(ids):
+        unfit = next(each for each in ids if "\0" in each)
+        raise ValueError(f"{name}: an id with the character NUL cannot be packed: {unfit!r}")
+    if (longest := max(map(len, ids), default=0)) > _MAX_BYTES // 4:  # UTF-8 has at most four bytes a character
+        raise ValueError(f"{name}: an id of {longest} characters cannot be packed, at most {_MAX_BYTES // 4} can")
     texts = np.strings.encode(ids.astype(str), "utf-8")
     lengths = np.strings.str_len(texts)
     width = texts.dtype.itemsize
@@ -101,12 +110,14 @@ def unpack_ids(name: str, arrays: Mapping[str, npt.NDArray[Any]], count: int) ->
         if len(lengths) != count or lengths.sum() != len(letters) or letters.min(initial=1) == 0:
             raise ValueError(f"{name} do not fit together")
         width = max(1, int(lengths.max(initial=1)))
+        if width > _MAX_BYTES:  # all ids are padded to the longest one's
+            raise ValueError(f"{name} are of up to {width} bytes")
         padded = np.zeros((count, width), np.uint8)
         padded[np.arange(width) < lengths[:, None]] = letters
         ids: npt.NDArray[Any] = padded.view(f"S{width}").reshape(-1)
     else:
         ids = np.asarray(arrays.get(name, np.arange(count, dtype=np.int32)))
-    if len(ids) != count or not (ids[1:] > ids[:-1]).all():
+    if ids.dtype.kind not in "iuS" or len(ids) != count or not (ids[1:] > ids[:-1]).all():
         raise ValueError(f"{name} are not {count} sorted ids")
     return RawIds(ids)
 

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bet_lightning.dtypes import LEVELS, Dtype
+from bet_lightning.serving.bounds import check_counts, check_rest
 from bet_lightning.serving.digits import check_digits
 from bet_lightning.serving.graph import Neighbours, has_pairs, unpack_pairs
-from bet_lightning.serving.header import HEADER, read_header, sound
+from bet_lightning.serving.header import HEADER, file_size, read_header, sound
 from bet_lightning.serving.ids import RawIds, unpack_ids
 from bet_lightning.serving.level_rows import LevelRows
 from bet_lightning.serving.rows import PackedRows, row_order, to_float
@@ -27,7 +28,6 @@ OLD_VERSION = 1  # had tables of floats, and of int8 with float16 scales
 TENSORS = "table.safetensors"
 STORED_AS: dict[Dtype, str] = {"fp32": "F32", "fp16": "F16", "bf16": "BF16", "int8": "I8"}
 _VALUES_AT_ONCE = 1 << 20
-_MAX_SIZE, _MAX_COUNT = (1 << 15) - 1, (1 << 31) - 1
 _NO_SIZES = Stored("U8", np.empty(0, np.uint8))
 
 
@@ -60,8 +60,8 @@ class PackedTable:
                 raise ValueError(f"version {header['version']!r}, this is a reader of versions up to {VERSION}")
             described = header["tensors"]
             tensors = folder / TENSORS
-            if tensors.stat().st_size != described["bytes"]:
-                raise ValueError(f"{TENSORS} has {tensors.stat().st_size} bytes, not {described['bytes']}: truncated?")
+            if (size := file_size(tensors)) != described["bytes"]:
+                raise ValueError(f"{TENSORS} has {size} bytes, not {described['bytes']}: truncated?")
             with tensors.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != described["sha256"]:
                     raise ValueError(f"{TENSORS} was altered")
@@ -215,16 +215,9 @@ class PackedTable:
         Raises:
             ValueError: If it does not. A header or a tensor that is missing raises other errors: see :func:`sound`.
         """
-        backbone, dataset = self.header["backbone"], self.header["dataset"]
-        counts = [dataset["users"], dataset["items"], backbone["num_tables"], backbone["max_size"]]
-        cap = self.header["budget"]["params"]
-        smallest = self.header["smallest_size"]
-        if any(type(count) is not int for count in (*counts, cap, smallest)) or min(*counts, smallest + 1) < 1:
-            raise ValueError("the header's counts are no counts")
-        if counts[3] > _MAX_SIZE or max(*counts, smallest) > _MAX_COUNT:
-            raise ValueError("the header's counts are too large")
-        width = counts[2] * counts[3]
-        num_rows = counts[0] + counts[1]
+        check_counts(self.header, self.arrays)
+        width = self.num_tables * int(self.header["backbone"]["max_size"])
+        num_rows, cap = self.num_users + self.num_items, self.header["budget"]["params"]
         if not self.has_levels and (
             self.dtype not in STORED_AS or self.tensors.get("sizes", _NO_SIZES).dtype not in ("U8", "U16")
         ):
@@ -244,8 +237,7 @@ class PackedTable:
         _ = self.own_weight
         for name in ("graph", "history"):
             self.pairs(name)
-        if len(self.arrays.get("popularity", np.empty(self.num_items))) != self.num_items:
-            raise ValueError("popularity has other items than the table")
+        check_rest(self.header, self.arrays)
 
     @property
     def table_bytes(self) -> int:

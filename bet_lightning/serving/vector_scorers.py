@@ -99,15 +99,23 @@ def ngcf_vectors(table: PackedTable, graph: Graph) -> list[tuple[FloatArray, Flo
 
     Returns:
         Vectors of users ``(c, num_users)`` and of items ``(c, num_items)`` for each layer, the table itself first.
+
+    Raises:
+        ValueError: If a weight has another shape, or there are those of other layers.
     """
-    size = int(table.header["backbone"]["max_size"])
+    size, layers = (int(table.header["backbone"][name]) for name in ("max_size", "num_layers"))
     slope = np.float32(table.header["backbone"]["negative_slope"])
+    if not np.isfinite(slope):
+        raise ValueError(f"negative_slope is {slope}")
+    kinds = ("sum_layers", "product_layers")
+    if any(f"dense.{kind}.{layers}.weight" in table.arrays for kind in kinds):
+        raise ValueError(f"there are weights of more than {layers} layers")
+    weights = [[table.dense(f"{kind}.{layer}.weight", size, size) for kind in kinds] for layer in range(layers)]
+    biases = [[table.dense(f"{kind}.{layer}.bias", size) for kind in kinds] for layer in range(layers)]
     users, items = (rows.columns(0, size) for rows in table.rows())
     blocks = [(users, items)]
-    for layer in range(int(table.header["backbone"]["num_layers"])):
-        sum_weight = table.dense(f"sum_layers.{layer}.weight", size, size)
-        product_weight = table.dense(f"product_layers.{layer}.weight", size, size)
-        bias = table.dense(f"sum_layers.{layer}.bias", size) + table.dense(f"product_layers.{layer}.bias", size)
+    for (sum_weight, product_weight), (sum_bias, product_bias) in zip(weights, biases, strict=True):
+        bias = sum_bias + product_bias
         nearby = graph.product(users, items)
         users, items = (
             _leaky(sum_weight @ (near + own) + product_weight @ (near * own) + bias[:, None], slope)

@@ -152,7 +152,7 @@ def test_wrong_input_is_one_line(run: Path, tmp_path: Path, capsys: pytest.Captu
         (["fit", "--ckpt_path", table], f"--ckpt_path {table}: a packed table; fit goes on from a run's last.ckpt"),
         (["test", "--ckpt_path", str(taken)], f"--ckpt_path {taken}: a folder without a packed table"),
         (["test", "--ckpt_path", str(altered)], f"--ckpt_path {altered}: not a sound packed table (header.json was"),
-        (["test", "--ckpt_path", table, "--data.seed", "9"], "the packed table is of other data or another"),
+        (["test", "--ckpt_path", table, "--data.seed", "9"], "the checkpoint is of other data or another"),
         (["predict", "--ckpt_path", table, "--model.backbone.max_size", "4"], "another backbone"),
         (["export", "--output", table, "--trainer.default_root_dir", str(taken)], "no finished run here"),
     ]:

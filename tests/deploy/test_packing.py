@@ -125,7 +125,10 @@ def test_a_table_replaces_a_table_and_nothing_else(pack: Callable[..., Packed], 
     assert PackedTable.load(packed.folder).dtype == "bf16"
     modes = {(packed.folder / name).stat().st_mode for name in (HEADER, TENSORS)}
     assert len(modes) == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"table"}
+    for name in ("table.old", "table.partial"):  # of the user's own
+        (tmp_path / name).mkdir()
+        write_table(packed.folder, header, pack_tensors(packed.network, packed.data, "bf16"))
+    assert {path.name for path in tmp_path.iterdir()} == {"table", "table.old", "table.partial"}
     (packed.folder / "thesis.tex").write_text("ten years")
     with pytest.raises(ValueError, match=f"--output {packed.folder}: holds something else"):
         write_table(packed.folder, header, {})

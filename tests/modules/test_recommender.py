@@ -90,8 +90,9 @@ def test_a_warning_of_the_ranker_reaches_the_user_once(module: RecommenderModule
 
 def test_a_checkpoint_of_other_tables_describes_them(module: RecommenderModule) -> None:
     saved: dict[str, Any] = {}
+    attach(module, "ours")
     module.on_save_checkpoint(saved)
-    assert saved == {"backbone": "MF"}  # masked tables need no description
+    assert saved == {"backbone": "MF", "data_hash": "ours"}  # masked tables need no description
     mask = torch.rand(8, 4, generator=torch.Generator().manual_seed(0)) < 0.5
     module.network.use_tables([PrunedTable(8, 4, mask)])
     module.network.reset_parameters(torch.Generator().manual_seed(1))
@@ -115,10 +116,15 @@ def test_refuses_weights_of_another_backbone(module: RecommenderModule) -> None:
         module.load_state_dict(other.state_dict())
 
 
-def test_refuses_a_packed_table_of_other_data(module: RecommenderModule) -> None:
-    module.trainer = SimpleNamespace(datamodule=SimpleNamespace(dataset=SimpleNamespace(hash="ours")))  # type: ignore[assignment]
+def attach(module: RecommenderModule, data_hash: str) -> None:
+    """Give a module a trainer with data."""
+    module.trainer = SimpleNamespace(datamodule=SimpleNamespace(dataset=SimpleNamespace(hash=data_hash)))  # type: ignore[assignment]
+
+
+def test_refuses_a_checkpoint_of_other_data(module: RecommenderModule) -> None:
+    attach(module, "ours")
     module.on_load_checkpoint({"data_hash": "ours"})
-    with pytest.raises(ValueError, match="the packed table is of other data or another split, hash theirs, not ours"):
+    with pytest.raises(ValueError, match="the checkpoint is of other data or another split, hash theirs, not ours"):
         module.on_load_checkpoint({"data_hash": "theirs"})
 
 

@@ -1,6 +1,8 @@
 import hashlib
 import json
+import os
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from bet_lightning.dtypes import Dtype
 from bet_lightning.serving import PackedRecommender, PackedTable
 from bet_lightning.serving.header import HEADER, header_text
+from bet_lightning.serving.ids import pack_ids
 from bet_lightning.serving.packed_table import TENSORS
 from tests.serving.conftest import BACKBONES, Packed
 
@@ -107,7 +111,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "half a user": (set_header("dataset", "users", value=60.5), "no counts"),
     "no items": (set_header("dataset", "items", value=0), "no counts"),
     "narrower": (set_header("backbone", "max_size", value=7), "sizes are not 760 of at most 7"),
-    "two tables": (set_header("backbone", "num_tables", value=2), r"values.0"),
+    "two tables": (set_header("backbone", "num_tables", value=2), "values of 1 tables, not of 2"),
     "larger sizes": (set_header("smallest_size", value=1), "sizes are not 760 of at most 8"),
     "negative sizes": (set_header("smallest_size", value=-1), "no counts"),
     "another backbone": (set_header("backbone", "name", value="SVD"), "no way to score with the backbone 'SVD'"),
@@ -120,7 +124,34 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "fewer values": (set_tensor("values.0", lambda values: values[1:]), "values.0"),
     "half values": (set_tensor("values.0", torch.Tensor.half), "of F16, not"),
     "no number": (set_tensor("values.0", raised(3, float("nan"))), "not all finite"),
-    "no values": (lambda _, tensors: tensors.pop("values.0"), "there is no 'values.0'"),
+    "no values": (lambda _, tensors: tensors.pop("values.0"), "values of 0 tables, not of 1"),
+    "other values": (
+        lambda _, tensors: tensors.update({"values.1": tensors.pop("values.0")}),
+        "there is no 'values.0'",
+    ),
+    "many tables": (set_header("backbone", "num_tables", value=1 << 30), "values of 1 tables"),
+    "wide": (set_header("backbone", "max_size", value=10**9), "counts are too large"),
+    "many users": (set_header("dataset", "users", value=10**9), "counts are too large"),
+    "many items": (set_header("dataset", "items", value=(1 << 31) - 1), "counts are too large"),
+    "many layers": (set_header("backbone", "num_layers", value=65_535), "counts are too large"),
+    "no end of layers": (set_header("backbone", "num_layers", value=10**9), "counts are too large"),
+    "fewer than no layers": (set_header("backbone", "num_layers", value=-1), "no counts"),
+    "a layer more": (set_header("backbone", "num_layers", value=2), "dense.layers is not the header's num_layers"),
+    "half a layer": (set_header("backbone", "num_layers", value=1.5), "no counts"),
+    "a power beyond": (set_header("softmax", value={"norm_power": 1.5, "popularity_power": 0}), "not in [0, 1]"),
+    "a negative power": (set_header("softmax", value={"norm_power": 1, "popularity_power": -1}), "not in [0, 1]"),
+    "half of the powers": (set_header("softmax", value={"norm_power": 0.5}), "there is no 'popularity_power'"),
+    "powers of a text": (set_header("softmax", value="both"), "not a sound"),
+    "no softmax": (lambda header, _: header.pop("softmax"), "there is no 'softmax'"),
+    "no word of a history": (lambda header, _: header.pop("has_history"), "there is no 'has_history'"),
+    "a history of a number": (set_header("has_history", value=1), "has_history does not fit"),
+    "no history": (
+        lambda _, tensors: [tensors.pop(f"history.{n}") for n in ("quotients", "remainders")],
+        "has_history",
+    ),
+    "a weight of integers": (set_tensor("dense.own_weight", torch.Tensor.int), "no weight"),
+    "letters of nothing": (set_tensor("user_ids.letters", lambda letters: letters * 0), "user_ids do not fit"),
+    "long ids": (set_tensor("user_ids.lengths", lambda lengths: lengths.int() * 0 + 2000), "user_ids do not fit"),
     "fewer items": (set_tensor("graph.quotients", lambda quotients: quotients[1:]), "graph has other rows"),
     "others' items": (set_tensor("graph.quotients", lambda quotients: quotients.flip(0)), "graph has other rows"),
     "half an item": (set_tensor("graph.remainders", lambda remainders: remainders[1:]), "graph has other rows"),
@@ -142,6 +173,11 @@ def test_signed_tables_that_do_not_fit_together_are_refused(what: str, pack: Cal
     ("name", "change"),
     [
         ("MF", set_tensor("popularity", lambda counts: counts.int()[1:])),
+        ("MF", set_tensor("popularity", lambda counts: counts.view(-1, 1))),
+        ("MF", set_tensor("popularity", torch.Tensor.float)),
+        ("NeuMF", set_tensor("dense.output.weight", lambda weight: weight * torch.nan)),
+        ("NeuMF", set_tensor("dense.tower.0.bias", raised(0, float("inf")))),
+        ("NGCF", set_tensor("dense.sum_layers.1.weight", lambda weight: weight.log())),
         ("NeuMF", set_tensor("dense.output.weight", lambda weight: weight[:, 1:])),
         ("NeuMF", set_tensor("dense.tower.0.weight", lambda weight: weight[0])),
         ("NeuMF", lambda _, tensors: tensors.pop("dense.tower.0.weight")),
@@ -204,12 +240,12 @@ def test_signed_headers_of_other_numbers_read_the_same_or_are_refused(
     expected = PackedRecommender.load(packed.folder).score(users)
     generator = np.random.default_rng(1)
     header = json.loads((packed.folder / HEADER).read_text())
-    places = [path for path in numbers_of(header) if path[0] != "tensors" and path[-1] != "num_layers"]
+    places = [path for path in numbers_of(header) if path[0] != "tensors"]
     for _ in range(250):
         damaged = tmp_path / "damaged"
         shutil.copytree(packed.folder, damaged)
         path = places[int(generator.integers(len(places)))]
-        value = int(generator.choice([-1, 0, 1, 2, 3, 4, 5, 7, 8, 9, 16, 61, 100, 701, 760, 1 << 40]))
+        value = int(generator.choice([-1, 0, 1, 2, 3, 4, 5, 7, 8, 9, 16, 61, 100, 701, 760, 65_535, 10**9, 1 << 40]))
         sign(damaged, set_header(*path, value=value))
         try:
             found = PackedRecommender.load(damaged).score(users)
@@ -218,6 +254,74 @@ def test_signed_headers_of_other_numbers_read_the_same_or_are_refused(
         else:
             assert np.array_equal(found, expected), (path, value)
         shutil.rmtree(damaged)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "int3"])
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        (name, keys)
+        for name in BACKBONES
+        for keys in (("dataset", "users"), ("dataset", "items"), ("backbone", "max_size"), ("backbone", "num_tables"))
+    ],
+    ids=str,
+)
+def test_nothing_is_allocated_for_counts_that_no_tensor_accounts_for(
+    name: str, keys: tuple[str, ...], dtype: Dtype, pack: Callable[..., Packed]
+) -> None:
+    """Sizes that are all the same are not written, so that no tensor has a length of the header's."""
+    packed = pack(name, dtype=dtype, sizes=torch.full((760,), 4))
+    for value in (10**9, (1 << 31) - 1, (1 << 20) - 760, 1 << 16, (1 << 15) - 1):
+        sign(packed.folder, set_header(*keys, value=value))
+        tracemalloc.start()
+        refusal_of_uniform = refuses(packed.folder)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 50e6
+        assert refusal_of_uniform or keys == ("backbone", "max_size")  # a wider table of floats may have narrow rows
+
+
+def refuses(folder: Path) -> bool:
+    """Whether a table is refused."""
+    try:
+        PackedRecommender.load(folder)
+    except ValueError:
+        return True
+    return False
+
+
+def test_rows_that_are_all_empty_are_refused(pack: Callable[..., Packed]) -> None:
+    packed = pack("MF", sizes=torch.full((760,), 4))
+    sign(packed.folder, set_header("smallest_size", value=0))
+    assert "all rows are of size 0" in refusal(packed.folder)
+
+
+@pytest.mark.parametrize("name", [HEADER, TENSORS])
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder", "sparse"])
+def test_what_is_no_regular_file_of_its_size_is_refused(name: str, kind: str, pack: Callable[..., Packed]) -> None:
+    path = pack().folder / name
+    path.unlink()
+    match kind:
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "sparse":
+            path.touch()
+            os.truncate(path, 30 * 10**9)
+    line = refusal(path.parent)
+    expected = "header.json is too long" if name == HEADER else "truncated?"
+    assert (expected if kind == "sparse" else f"{name} is no regular file") in line
+
+
+@pytest.mark.parametrize(
+    ("ids", "part"), [(["a", "b\0c"], r"NUL cannot be packed: 'b\\x00c'"), (["a\0"], "NUL"), (["a", "b" * 300], "300")]
+)
+def test_ids_that_could_not_be_read_back_are_not_packed(ids: list[str], part: str) -> None:
+    with pytest.raises(ValueError, match=part):
+        pack_ids("user_ids", np.array(ids, object))
 
 
 def test_signing_alone_changes_nothing(pack: Callable[..., Packed]) -> None:
