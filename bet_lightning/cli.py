@@ -30,6 +30,7 @@ from bet_lightning.deploy.checkpoint_io import FileCheckpointIO, check_checkpoin
 from bet_lightning.deploy.exporting import best_checkpoint
 from bet_lightning.errors import one_line
 from bet_lightning.runs.folder import read_record, write_record
+from bet_lightning.runs.html_report import write_report
 from bet_lightning.runs.lock import lock_folder
 from bet_lightning.runs.records import Stage
 from bet_lightning.runs.report import print_results
@@ -178,6 +179,7 @@ class BETCLI(LightningCLI):
         if self.trainer.is_global_zero:
             if stage == "test":
                 write_record(self._folder, record)
+                write_report(self._folder)
             print_results(record, stage)
 
     @property

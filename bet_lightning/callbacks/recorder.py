@@ -15,15 +15,19 @@ from bet_lightning.methods.bet.records import ProbeRecord
 from bet_lightning.methods.rules import write_sizes
 from bet_lightning.methods.tasks import FULL, Outcome, Phase, Task
 from bet_lightning.resolved_budget import ResolvedBudget
+from bet_lightning.runs.curves import CURVES, CurvePoint, append_point
 from bet_lightning.runs.folder import (
     checkpoint_name,
     link_best,
     peak_memory_mb,
+    sizes_path,
     versions,
+    write_frequency,
     write_popularity,
     write_probes,
     write_record,
 )
+from bet_lightning.runs.html_report import write_report
 from bet_lightning.runs.records import BudgetRecord, ResultRecord, RunRecord, SearchRecord, is_better
 from bet_lightning.runs.report import (
     define_axes,
@@ -79,11 +83,15 @@ class Recorder(Journal):
             log.info("%s", describe_plan(self.record, self.backbone.shape))
             define_axes(self.trainer.loggers)
             write_popularity(self.folder, user_frequency, item_frequency)
+            write_frequency(self.folder, self.backbone.frequency.cpu())
+            (self.folder / CURVES).unlink(missing_ok=True)  # another run's
 
     def validated(self, task: Task, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Log what a training that competes for a result reached, by its own epochs."""
+        """Log and take down what a training that competes for a result reached, by its own epochs."""
         if task.name is None:
             return
+        if self.trainer.is_global_zero:
+            append_point(self.folder, CurvePoint.of(task, epoch, metrics))
         key = "pretrain" if task.phase == "pretrain" else f"retrain/{task.name}"
         if task.phase != "pretrain" and self.trainer.is_global_zero and task.name not in self._axes:
             self._axes.add(task.name)
@@ -120,7 +128,7 @@ class Recorder(Journal):
         if not self.trainer.is_global_zero:
             return
         if self.backbone.has_prefix_tables:
-            write_sizes(self.folder / "sizes" / f"{task.name}.txt", self.backbone.sizes.cpu())
+            write_sizes(sizes_path(self.folder, task.name), self.backbone.sizes.cpu())
         if task.name != FULL and budget and (best := self.record.best(budget.name)):
             suffix = f"@{budget.name}" if len(self.record.budgets) > 1 else ""
             link_best(self.folder, best.checkpoint, f"best{suffix}")
@@ -149,9 +157,10 @@ class Recorder(Journal):
         self._log({**numbers, "probe/user_share": last.draw.user_share, "probe/best_fitness": best})
 
     def end(self) -> None:
-        """Print the table with validation metrics, draw the plots, and say how to test."""
+        """Print the table with validation metrics, draw plots and report, and say how to test."""
         if self.record.results and self.trainer.is_global_zero:
             report_run(self.folder, self.trainer.loggers)
+            write_report(self.folder)
             print_results(self.record, "valid")
             log.info("%s", next_commands(self.folder / "config.yaml"))
 

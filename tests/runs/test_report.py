@@ -107,7 +107,10 @@ def test_commands_to_copy_name_the_config() -> None:
 def test_plots_of_a_run_without_a_search(tmp_path: Path) -> None:
     record = make_record()
     write_record(tmp_path, replace(record, budgets=record.budgets[:1]))
-    assert [path.name for path in plot_run(tmp_path)] == ["sizes.png"]
+    assert plot_run(tmp_path) == []  # no table yet
+    record = make_record(make_result("full", None, 0.2), make_result("uniform", "0.5", 0.1))
+    write_record(tmp_path, replace(record, budgets=record.budgets[:1]))
+    assert [path.name for path in plot_run(tmp_path)] == ["budgets.png", "bytes.png"]
 
 
 @pytest.mark.slow
@@ -127,5 +130,5 @@ def test_weights_and_biases_offline_without_a_login(tmp_path: Path, monkeypatch:
     assert content["columns"][:3] == ["name", "budget", "params"]
     assert [row[0] for row in content["data"]] == ["full", "bet", "uniform"]
     pictures = {path.name.split("_")[0] for path in run.rglob("*.png")}
-    assert pictures == {"sizes", "fitness", "predictor"}
+    assert pictures == {"budgets", "sizes", "bytes", "fitness", "predictor", "training"}
     assert list((tmp_path / "run" / "logs").rglob("metrics.csv"))  # CSV files as well
