@@ -9,6 +9,8 @@ from bet_lightning.runs.popularity_plots import SideProfile
 from bet_lightning.runs.records import ResultRecord, RunRecord, Stage
 from bet_lightning.runs.result_plots import STAGES
 
+_MOST_CLAUSES = 4  # of a sentence
+
 
 @dataclass(frozen=True)
 class PageRow:
@@ -58,6 +60,8 @@ def summarize(record: RunRecord) -> str:
             clauses.append(f"within {budget.label}, {name} reaches {kept} in {share:.2%} of {whose} bytes")
     if not clauses:
         return f"{record.method} has no result within a budget yet."
+    if len(clauses) > _MOST_CLAUSES:
+        clauses[2:-1] = [f"{len(clauses) - 3} budgets between are in the table"]
     return f"On {STAGES[stage]} data, {'; '.join(clauses)}."
 
 
@@ -74,14 +78,14 @@ def result_table(record: RunRecord, stage: Stage) -> PageTable:
     longest = [name for name in names if name.partition("@")[2] == names[-1].partition("@")[2]]
     best = {result.name for budget in record.budgets if (result := record.best(budget.name))}
     sizes = ("bytes", "bytes, of full", "held as", "parameters")
-    columns = ("budget", "table", "quality, of full", *sizes, *longest, "best epoch", "seconds")
+    columns = ("budget", "table", *(["quality, of full"] if whole else []), *sizes, *longest, "best epoch", "seconds")
     rows = []
     for result in shown:
         budget, reached = record.budget_of(result), result.metrics(stage)
         cells = (
             budget.label if budget else "",
             result.name.partition("@")[0],
-            f"{quality(reached) / whole:.1%}" if whole else "",
+            *([f"{quality(reached) / whole:.1%}"] if whole else []),
             format_bytes(result.bytes),
             f"{result.bytes / record.full_bytes:.2%}",
             result.dtype,

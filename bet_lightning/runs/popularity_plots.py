@@ -18,6 +18,7 @@ from bet_lightning.runs.style import Plot, Style, styles_of
 from bet_lightning.table_format import TableFormat
 
 _MOST_BINS = 20
+_MOST_CURVES = 6
 _MEASURES = {"size": "parameters a row, mean", "bits": "bits a row, mean", "empty": "rows with nothing"}
 
 Floats = npt.NDArray[np.float64]
@@ -83,14 +84,14 @@ def read_profiles(folder: Path, record: RunRecord) -> dict[str, tuple[SideProfil
 
 
 def sizes_plot(record: RunRecord, profiles: Mapping[str, tuple[SideProfile, SideProfile]]) -> Plot | None:
-    """Return what users and items get by popularity in the best table of each budget.
+    """Return what users and items get by popularity in the best tables of at most six budgets.
 
     Args:
         record: What the run says of itself.
         profiles: Of its results, by name.
     """
     best = [result.name for budget in record.budgets if (result := record.best(budget.name))]
-    shown = {name: profiles[name] for name in best if name in profiles}
+    shown = {name: profiles[name] for name in best[:: -(-len(best) // _MOST_CURVES) or 1] if name in profiles}
     if not shown:
         return None
     measures = ["size"]
@@ -111,8 +112,8 @@ def sizes_plot(record: RunRecord, profiles: Mapping[str, tuple[SideProfile, Side
         for index, side in enumerate(("users", "items"))
     )
     caption = (
-        "The best table of each budget. A point is a group of rows of about equal popularity; how many rows have "
-        "nothing is in the table below. Bits are those of the values."
+        f"The best table of each budget, of at most {_MOST_CURVES} of them. A point is a group of rows of about equal "
+        "popularity. Bits are those of the values. How many rows have nothing is in the table below."
     )
     return Plot("sizes", "Sizes by popularity", caption, panels)
 
@@ -124,5 +125,6 @@ def _draw_side(
         axis.plot(profile.popularity, getattr(profile, measure), markersize=3.5, label=name, **styles[name])
     in_popularity(axis.xaxis, next(iter(profiles.values())).popularity.tolist())  # the same for all
     (in_percent if measure == "empty" else in_counts)(axis.yaxis)
-    axis.set_ylim(bottom=0)
+    largest = max(float(getattr(profile, measure).max()) for profile in profiles.values())
+    axis.set_ylim(0, 1.06 * (largest or 1.0))
     axis.set(title=side, xlabel=f"training interactions of {side}", ylabel=_MEASURES[measure])

@@ -15,7 +15,7 @@ from bet_lightning.runs.style import COLORS, FAINT, Plot, Style, styles_of
 from bet_lightning.table_format import TableFormat
 
 STAGES: Mapping[Stage, str] = {"valid": "validation", "test": "test"}
-_LABEL = 0.16  # of a panel's width, that the name of a budget takes
+_CHARACTER = 0.02  # of a panel's width, that a character of a label takes
 _BAR = 0.36  # of a result's height that its bar takes; the rest is for its name
 _FULL_LINE = "full table"
 
@@ -99,18 +99,23 @@ def _draw_tradeoff(axis: Axes, record: RunRecord, stage: Stage) -> None:
     if whole:
         axis.axhline(1.0, color=FAINT, linestyle="--", label=_FULL_LINE)
         in_percent(axis.yaxis)
-    unit = "% of full" if whole else "mean recall and ndcg"
-    axis.set(xlabel="bytes", ylabel=f"{STAGES[stage]} quality, {unit}")
-    named = with_room(budgets, *axis.get_xlim(), _LABEL)
+    unit = ", % of full" if whole else ""
+    axis.set(xlabel="bytes", ylabel=f"{STAGES[stage]} quality{unit}")
+    shares = {label: f"{label}\n{_share(position, record)} of full" for label, position in budgets.items()}
+    for labels in (shares, {label: label for label in budgets}):  # shares only where all have room
+        widest = max(len(line) for label in labels.values() for line in label.splitlines())
+        named = with_room(budgets, *axis.get_xlim(), (widest + 1) * _CHARACTER)
+        if len(named) == len(budgets):
+            break
     top = axis.secondary_xaxis("top")
-    top.set_xticks(list(named.values()), [_budget_tick(name, named[name] / record.full_bytes) for name in named])
+    top.set_xticks(list(named.values()), [labels[label] for label in named])
     top.minorticks_off()
     top.tick_params(length=0)
     top.spines["top"].set_visible(False)
 
 
-def _budget_tick(name: str, share: float) -> str:
-    return f"{name}\n{percent(float(f'{share:.3g}'))} of full"
+def _share(num_bytes: float, record: RunRecord) -> str:
+    return percent(float(f"{num_bytes / record.full_bytes:.3g}"))
 
 
 def _draw_training(
@@ -126,15 +131,15 @@ def _draw_training(
         axis.axhline(1.0, color=FAINT, linestyle="--", label=f"{_FULL_LINE} at its best")
         in_percent(axis.yaxis)
     in_counts(axis.xaxis)
-    unit = "% of full" if whole else "mean recall and ndcg"
-    axis.set(title=phase, xlabel="epoch", ylabel=f"validation quality, {unit}")
+    unit = ", % of full" if whole else ""
+    axis.set(title=phase, xlabel="epoch", ylabel=f"validation quality{unit}")
 
 
 def _draw_bytes(axis: Axes, record: RunRecord, parts: Mapping[str, Mapping[str, int]]) -> None:
     names = dict.fromkeys(part for each in parts.values() for part in each)
     colors = dict(zip(names, COLORS, strict=False))
     for row, (result, each) in enumerate(parts.items()):
-        share = percent(float(f"{sum(each.values()) / record.full_bytes:.3g}"))
+        share = _share(sum(each.values()), record)
         axis.text(0, row - 0.4, f"{result}, {share} of the full table's bytes", va="center", fontsize=8)
         begin = 0
         for part, num_bytes in each.items():

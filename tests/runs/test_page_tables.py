@@ -26,6 +26,22 @@ def test_the_result_is_a_sentence() -> None:
     assert summarize(make_record(FULL)) == "BET has no result within a budget yet."
 
 
+def test_a_sentence_does_not_name_every_budget_of_many() -> None:
+    names = [str(each) for each in (500, 400, 300, 200, 100)]
+    budgets = tuple(replace(RECORD.budgets[0], name=name, params=int(name)) for name in names)
+    record = make_record(FULL, *(make_result(f"bet@{name}", name, 0.1) for name in names))
+    said = summarize(replace(record, budgets=budgets))
+    assert [each in said for each in ("within 500", "within 400", "within 300", "within 200", "within 100")] == [
+        *(True, True, False, False, True)
+    ]
+    assert "2 budgets between are in the table" in said
+
+
+def test_a_run_without_a_full_table_has_no_column_for_its_share() -> None:
+    table = result_table(make_record(UNIFORM), "valid")
+    assert "quality, of full" not in table.columns and len(table.rows[0].cells) == len(table.columns)
+
+
 def test_results_of_a_budget_are_together_and_its_best_is_marked() -> None:
     table = result_table(RECORD, "valid")
     assert {len(row.cells) for row in table.rows} == {len(table.columns)}

@@ -11,6 +11,7 @@ from bet_lightning.runs.result_plots import byte_parts, bytes_plot, tradeoff_plo
 from bet_lightning.runs.style import draw
 from bet_lightning.table_format import TableFormat
 from tests.runs.test_records import SHAPE, make_record, make_result
+from tests.runs.test_style import assert_readable
 
 FULL = replace(make_result("full", None, 0.2), params=1_680, bytes=6_720)
 
@@ -55,6 +56,22 @@ def test_a_curve_goes_through_the_tables_of_a_kind_and_the_full_table_is_a_line(
     both = tradeoff_plot(tested)
     assert both is not None and len(both.panels) == 2
     assert tradeoff_plot(make_record()) is None and tradeoff_plot(make_record(FULL)) is None
+
+
+@pytest.mark.parametrize("amounts", [(3_000, 1_000, 300), (3_000, 2_800, 2_600, 1_500, 1_400, 700, 300, 210)])
+def test_budgets_are_named_where_there_is_room(amounts: tuple[int, ...]) -> None:
+    record = make_record()
+    budgets = tuple(replace(record.budgets[0], name=f"{each}B", unit="bytes", bytes=each) for each in amounts)
+    results = [replace(make_result(f"bet@{each}B", f"{each}B", 0.1), bytes=each) for each in amounts]
+    plot = tradeoff_plot(replace(make_record(FULL, *results), budgets=budgets))
+    assert plot is not None
+    figure = draw(plot.panels)
+    assert_readable(figure)
+    (top,) = figure.axes[0].child_axes
+    labels = [label.get_text() for label in top.get_xticklabels()]
+    crowded = len(amounts) > 3
+    assert labels[0] == ("3000B" if crowded else "3000B\n44.6% of full")
+    assert len(labels) == len(amounts) or crowded
 
 
 def test_trainings_have_a_panel_a_phase_and_a_line_each() -> None:

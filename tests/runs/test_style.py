@@ -4,10 +4,28 @@ from pathlib import Path
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from bet_lightning.runs.plots import plots_of
 from bet_lightning.runs.style import draw, styles_of
+
+
+def assert_readable(figure: Figure) -> None:
+    """No label of an axis is over another, or beyond the picture."""
+    FigureCanvasAgg(figure).draw()
+    page = figure.bbox.padded(1)
+    for axis in figure.axes:
+        for side in (axis.xaxis, axis.yaxis, *(child.xaxis for child in axis.child_axes)):
+            low, high = sorted(side.get_view_interval())
+            ticks = zip(side.get_majorticklocs(), side.get_majorticklabels(), strict=True)
+            texts = [label for at, label in ticks if low <= at <= high] + [side.label]
+            boxes = {text.get_text(): text.get_window_extent() for text in texts if text.get_text()}
+            for text, box in boxes.items():
+                inside = Bbox.intersection(page, box)
+                assert inside is not None and inside.extents == pytest.approx(box.extents), text
+            overlapping = [names for names in combinations(boxes, 2) if boxes[names[0]].overlaps(boxes[names[1]])]
+            assert overlapping == []
 
 
 def test_many_names_have_styles_of_their_own() -> None:
@@ -34,18 +52,6 @@ def test_nothing_overlaps_or_is_cut_off_in_plots_of_a_run(finished_run: Path) ->
     plots = plots_of(finished_run)
     assert [plot.name for plot in plots] == ["budgets", "sizes", "bytes", "fitness", "predictor", "training"]
     for plot in plots:
-        for figure in (draw(plot.panels, plot.height), *(draw([panel], plot.height) for panel in plot.panels)):
-            FigureCanvasAgg(figure).draw()
-            page = figure.bbox.padded(1)
-            for axis in figure.axes:
-                for side in (axis.xaxis, axis.yaxis, *(child.xaxis for child in axis.child_axes)):
-                    low, high = sorted(side.get_view_interval())
-                    shown = [
-                        label
-                        for at, label in zip(side.get_majorticklocs(), side.get_majorticklabels(), strict=True)
-                        if low <= at <= high and label.get_text()
-                    ]
-                    boxes = [each.get_window_extent() for each in (*shown, side.label) if each.get_text()]
-                    for box in boxes:
-                        assert Bbox.intersection(page, box).extents == pytest.approx(box.extents), plot.name
-                    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2)), plot.name
+        assert_readable(draw(plot.panels, plot.height))
+        for panel in plot.panels:
+            assert_readable(draw([panel], plot.height))
