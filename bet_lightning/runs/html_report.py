@@ -51,16 +51,16 @@ def write_report(folder: Path) -> Path | None:
         folder: The run folder.
 
     Returns:
-        The file; None where it cannot be written, which is not worth a run whose results are safe.
+        The file; None where it cannot be drawn or written, which is not worth a run whose results are safe.
 
     Raises:
         ValueError: If the folder is not that of a run.
     """
-    page = render(folder)
+    read_record(folder)  # a folder that is none is an error
     try:
-        write_text(folder / REPORT, page)
-    except ValueError as error:
-        log.warning("%s", error)
+        write_text(folder / REPORT, render(folder))
+    except (OSError, ValueError) as error:
+        log.warning("%s: cannot be written (%s)", folder / REPORT, error)
         return None
     return folder / REPORT
 
