@@ -32,6 +32,7 @@ from bet_lightning.deploy.exporting import best_checkpoint
 from bet_lightning.errors import one_line
 from bet_lightning.runs import dashboards
 from bet_lightning.runs.folder import EXPORTS, read_record, write_record
+from bet_lightning.runs.html_report import write_report
 from bet_lightning.runs.lock import lock_folder
 from bet_lightning.runs.records import Stage
 from bet_lightning.runs.report import print_results
@@ -201,6 +202,7 @@ class BETCLI(LightningCLI):
             if stage == "test":
                 write_record(self._folder, record)
                 dashboards.Dashboard.of_finished(loggers, self._folder).tested(record)
+                write_report(self._folder)
             print_results(record, stage)
 
     @property

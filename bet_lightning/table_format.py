@@ -120,6 +120,13 @@ class TableFormat:
         bits = 8 * FLOAT_BYTES[self.dtype] if self.is_float else math.log2(LEVELS[self.dtype])
         return math.log2(bits) / 5
 
+    @property
+    def bits(self) -> float:
+        """Bits that a value takes as written: 32 for float32, 8 for 255 levels, 1.6 for three."""
+        if self.is_float:
+            return 8.0 * FLOAT_BYTES[self.dtype]
+        return 8.0 * WORD_BYTES / digits_a_word(LEVELS[self.dtype])
+
     def num_sizes(self, width: int) -> int:
         """Return how many sizes a row that has values may have in a table of levels."""
         return max(2, width // self.grid + (self.grid > 1))

@@ -54,7 +54,9 @@ def test_fit_leaves_a_run_folder(finished_run: Path) -> None:
     assert record.search.probes == 5
     assert all(result.test == {} for result in record.results)  # fit never touches test data
     assert set(record.results[0].valid) == {f"{m}@{k}" for m in ("recall", "ndcg") for k in (5, 10, 20)}
-    assert {path.name for path in (finished_run / "plots").iterdir()} == {"sizes.png", "fitness.png", "predictor.png"}
+    plots = {"budgets.png", "sizes.png", "bytes.png", "fitness.png", "predictor.png", "training.png"}
+    assert {path.name for path in (finished_run / "plots").iterdir()} == plots
+    assert (finished_run / "report.html").is_file()
     assert (finished_run / "config.yaml").is_file()
     assert list((finished_run / "logs").rglob("metrics.csv"))
     assert json.loads((finished_run / "summary.json").read_text())["backbone"] == "LightGCN"

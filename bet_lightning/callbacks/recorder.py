@@ -17,6 +17,7 @@ from bet_lightning.methods.bet.records import ProbeRecord
 from bet_lightning.methods.rules import write_sizes
 from bet_lightning.methods.tasks import FULL, Outcome, Phase, Task
 from bet_lightning.resolved_budget import ResolvedBudget
+from bet_lightning.runs.curves import CURVES, CurvePoint, append_point
 from bet_lightning.runs.dashboards import GLOBAL_STEP, Dashboard
 from bet_lightning.runs.folder import (
     ACTIONS,
@@ -24,11 +25,14 @@ from bet_lightning.runs.folder import (
     link_best,
     peak_memory_mb,
     read_probes,
+    sizes_path,
     versions,
+    write_frequency,
     write_popularity,
     write_probes,
     write_record,
 )
+from bet_lightning.runs.html_report import write_report
 from bet_lightning.runs.measures import key_of
 from bet_lightning.runs.plots import plot_run
 from bet_lightning.runs.records import BudgetRecord, ResultRecord, RunRecord, SearchRecord, is_better
@@ -81,6 +85,8 @@ class Recorder(Journal):
             if any(budget.unit == "bytes" for budget in self.record.budgets):
                 log.info("%s", self._describe_beside())
             write_popularity(self.folder, user_frequency, item_frequency)
+            write_frequency(self.folder, self.backbone.frequency.cpu())
+            (self.folder / CURVES).unlink(missing_ok=True)  # another run's
             self.dashboard.begin(self.record)
 
     def go_on(self, record: RunRecord) -> None:
@@ -91,18 +97,19 @@ class Recorder(Journal):
 
     def _describe_beside(self) -> str:
         """Say what an export has beside the table that a budget is for."""
-        counts = byte_counts(
-            tensors_beside(self.backbone, self.data, True, self.backbone.rebuilds_rows) | id_tensors(self.data)
-        )
+        beside = tensors_beside(self.backbone, self.data, True, self.backbone.rebuilds_rows)
+        counts = byte_counts(beside | id_tensors(self.data))
         parts = [f"{part.replace('_', ' ')} {format_bytes(count)}" for part, count in counts.items() if count]
         return f"beside the table, an export has: {', '.join(parts)}; --search.budget.covers can count all but ids"
 
     def validated(self, task: Task, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Log what a training that competes for a result reached, by its own epochs."""
+        """Log and take down what a training that competes for a result reached, by its own epochs."""
         if self.trainer.is_global_zero:  # Lightning logs them a moment later
             self.dashboard.define_curves([f"val/{name}" for name in metrics], GLOBAL_STEP)
         if task.name is None:
             return
+        if self.trainer.is_global_zero:
+            append_point(self.folder, CurvePoint.of(task, epoch, metrics))
         earlier = self.record.result(task.name)
         number = f"#{earlier.trainings + 1}" if earlier else ""  # several may compete for one name
         key = "pretrain" if task.phase == "pretrain" else f"retrain/{key_of(task.name)}{number}"
@@ -145,7 +152,7 @@ class Recorder(Journal):
         if not self.trainer.is_global_zero:
             return
         if self.backbone.has_prefix_tables:
-            write_sizes(self.folder / "sizes" / f"{task.name}.txt", self.backbone.sizes.cpu())
+            write_sizes(sizes_path(self.folder, task.name), self.backbone.sizes.cpu())
         if task.name != FULL and budget and (best := self.record.best(budget.name)):
             suffix = f"@{budget.name}" if len(self.record.budgets) > 1 else ""
             link_best(self.folder, best.checkpoint, f"best{suffix}")
@@ -177,10 +184,11 @@ class Recorder(Journal):
         self._log(numbers, "probe/iteration", last.iteration)
 
     def end(self) -> None:
-        """Print the table with validation metrics, draw the plots, and say how to test."""
+        """Print the table with validation metrics, draw plots and report, and say how to test."""
         if self.record.results and self.trainer.is_global_zero:
             probes = read_probes(self.folder / ACTIONS) if (self.folder / ACTIONS).is_file() else []
             self.dashboard.end(self.record, probes, plot_run(self.folder))
+            write_report(self.folder)
             print_results(self.record, "valid")
             log.info("%s", next_commands(self.folder / "config.yaml"))
 

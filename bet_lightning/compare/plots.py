@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
 from bet_lightning.compare.entries import entries_of
 from bet_lightning.compare.rows import Row
 from bet_lightning.methods.tasks import FULL
 from bet_lightning.replacing import replacing
+from bet_lightning.runs.axes import in_bytes as label_bytes
+from bet_lightning.runs.axes import in_shares
+from bet_lightning.runs.style import FAINT, Style, draw, styles_of
 
 _METRIC = "ndcg@20"
 _AXES = ("data", "backbone", "method")
-# Okabe and Ito's colours, which people of any colour vision tell apart, with a marker each, then again with others
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-_STYLES = tuple(zip(_COLORS * 2, "os^DvPX*<>hpd8|x", strict=True))
-Style = tuple[str, str]
 Curve = dict[float, float]  # metric by share of the full table's parameters, or by bytes
 
 
@@ -40,18 +38,14 @@ def plot_tradeoff(rows: Sequence[Row], path: Path) -> bool:
     for row in rows:
         if row.get(_METRIC):
             panels.setdefault(", ".join(filter(None, (row.get("data"), row.get("backbone")))), []).append(row)
-    drawn = {name: curves(each) for name, each in panels.items()}
+    drawn = {name: found for name, each in panels.items() if (found := curves(each))}
     if not any(len(curve) > 1 for found in drawn.values() for curve in found.values()):
         return False
-    figure = Figure(figsize=(5.2 * len(panels) + 1.6, 3.6), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    methods = dict.fromkeys(method for found in drawn.values() for method in found)
-    styles = dict(zip(methods, _STYLES * len(methods), strict=False))  # of a method the same in every panel
-    for axis, (name, found) in zip(axes, drawn.items(), strict=True):
-        unit = "bytes" if in_bytes(panels[name]) else "params"
-        _draw(axis, name, found, styles, full_quality(panels[name]), unit)
-    with replacing(path) as partial:
-        figure.savefig(partial, dpi=120, format="png")
+    styles = styles_of(method for found in drawn.values() for method in found)  # of a method the same in every panel
+    shown = [partial(_draw, name=name, rows=panels[name], found=found, styles=styles) for name, found in drawn.items()]
+    figure = draw(shown, most_columns=3)
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=120, format="png")
     return True
 
 
@@ -88,28 +82,12 @@ def full_quality(rows: Sequence[Row]) -> float | None:
     return max((entry.mean(_METRIC) for entry in full), default=None)
 
 
-def _draw(
-    axis: Axes, name: str, found: Mapping[str, Curve], styles: Mapping[str, Style], full: float | None, unit: str
-) -> None:
-    largest = max((each for curve in found.values() for each in curve), default=0.0)
-    factor, named = (1e-6, "MB") if largest >= 1e6 else (1e-3, "kB")
-    if unit != "bytes":
-        factor, named = 100.0, "parameters kept, % of the full table"
+def _draw(axis: Axes, name: str, rows: Sequence[Row], found: Mapping[str, Curve], styles: Mapping[str, Style]) -> None:
+    counts_bytes, full = in_bytes(rows), full_quality(rows)
+    spent = [each for curve in found.values() for each in curve]
+    (label_bytes if counts_bytes else in_shares)(axis.xaxis, spent)
     for method, curve in found.items():
-        spent = sorted(curve)
-        color, marker = styles[method]
-        axis.plot(
-            [factor * each for each in spent],
-            [curve[each] for each in spent],
-            color=color,
-            marker=marker,
-            label=method,
-        )
+        axis.plot(*zip(*sorted(curve.items()), strict=True), label=method, **styles[method])
     if full is not None:
-        axis.axhline(full, color="grey", linestyle="--", linewidth=1, label="full table")
-    axis.set(title=name, xlabel=named, ylabel=f"test {_METRIC}", xscale="log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.minorticks_off()
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small")
+        axis.axhline(full, color=FAINT, linestyle="--", label="full table")
+    axis.set(title=name, xlabel="bytes" if counts_bytes else "parameters, % of full", ylabel=f"test {_METRIC}")

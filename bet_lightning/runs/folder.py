@@ -11,15 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bet_lightning import __version__
 from bet_lightning.methods.bet.profile import PopularityProfile
 from bet_lightning.methods.bet.records import ProbeRecord
+from bet_lightning.methods.rules import read_sizes, write_sizes
 from bet_lightning.replacing import replacing
 from bet_lightning.runs.records import RunRecord
 
 SUMMARY, ACTIONS, POPULARITY = "summary.json", "actions.jsonl", "popularity.json"
 EXPORTS = "exports"  # folder within that of a run, for what is made from it
+FREQUENCY = "frequency.txt"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -101,6 +104,21 @@ def read_popularity(folder: Path) -> tuple[PopularityProfile, PopularityProfile]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not the popularity file of a run ({error!r})") from None
     return users, items
+
+
+def write_frequency(folder: Path, frequency: Tensor) -> None:
+    """Write ``frequency.txt``: training interactions of every row, users first, in the order of ``sizes/``."""
+    write_sizes(folder / FREQUENCY, frequency.long())
+
+
+def read_rows(path: Path) -> Tensor | None:
+    """Read a number a row, ``(num_rows,)`` int64: ``frequency.txt`` or the sizes of a result, if there is the file."""
+    return read_sizes(str(path)) if path.is_file() else None
+
+
+def sizes_path(folder: Path, result: str) -> Path:
+    """Return where the sizes of a result's rows lie; results whose rows have no sizes have no such file."""
+    return folder / "sizes" / f"{result}.txt"
 
 
 def link_best(folder: Path, checkpoint: str, name: str) -> None:

@@ -37,6 +37,13 @@ class BudgetRecord:
     dtype: Dtype | None
     beside: int = 0
 
+    @property
+    def label(self) -> str:
+        """The budget as people write it: ``10%``, ``5,000 parameters`` or ``2MB``."""
+        if self.unit == "bytes":
+            return self.name
+        return f"{self.params:,} parameters" if self.name == str(self.params) else f"{100 * float(self.name):.10g}%"
+
     @classmethod
     def of(cls, budget: ResolvedBudget) -> BudgetRecord:
         """Record a budget."""
@@ -156,6 +163,16 @@ class RunRecord:
         if not within and budget is None:
             within = list(self.results)
         return max(within, key=lambda result: result.quality, default=None)
+
+    def budget_of(self, result: ResultRecord) -> BudgetRecord | None:
+        """Return the budget of a result; None for the full table."""
+        return next((budget for budget in self.budgets if budget.name == result.budget), None)
+
+    @property
+    def full_bytes(self) -> int:
+        """Bytes of the full table as float32."""
+        rows = int(self.dataset["users"]) + int(self.dataset["items"])
+        return 4 * rows * self.d_max
 
     @property
     def full(self) -> ResultRecord | None:

@@ -88,4 +88,7 @@ def test_commands_to_copy_name_the_config() -> None:
 def test_plots_of_a_run_without_a_search(tmp_path: Path) -> None:
     record = make_record()
     write_record(tmp_path, replace(record, budgets=record.budgets[:1]))
-    assert [path.name for path in plot_run(tmp_path)] == ["sizes.png"]
+    assert plot_run(tmp_path) == []  # no table yet
+    record = make_record(make_result("full", None, 0.2), make_result("uniform", "0.5", 0.1))
+    write_record(tmp_path, replace(record, budgets=record.budgets[:1]))
+    assert [path.name for path in plot_run(tmp_path)] == ["budgets.png", "bytes.png"]
