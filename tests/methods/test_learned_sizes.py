@@ -11,6 +11,7 @@ from bet_lightning.cli import main
 from bet_lightning.methods import ESAPN, AutoEmb, Epochs, Method, OptEmbed
 from bet_lightning.methods.evolution import EvolutionSettings
 from bet_lightning.runs.folder import read_record
+from tests.callbacks.conftest import fit, run_plainly
 from tests.conftest import write_config
 from tests.methods.compressing import NUM_ROWS, run
 
@@ -70,6 +71,16 @@ def test_every_task_of_an_interrupted_run_is_the_next_of_the_resumed_one(name: s
         assert [task.key for task in resumed.tasks] == keys[interrupted - 1 :]
         for result, outcome in resumed.results.items():
             assert outcome.metrics == whole.results[result].metrics
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_trainer_trains_them_as_a_plain_loop_does(name: str, tmp_path: Path) -> None:
+    _, plain = run_plainly(METHODS[name])
+    search = fit(tmp_path, METHODS[name])
+    assert search.record is not None
+    assert {result.name: result.valid for result in search.record.results} == {
+        result: outcome.metrics for result, outcome in plain.items()
+    }
 
 
 @pytest.mark.slow
