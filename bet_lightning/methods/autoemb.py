@@ -31,14 +31,14 @@ class AutoEmb(PreferredSizes):
 
     Deviations: the paper's recommender learns from a stream of ratings, its popularity grows, and its validation batch
     is the stream's past; here popularity is that of all training data, in steps of a quarter of an octave, and the
-    validation batch is drawn from the validation split, with the training batch's negatives. Values and controllers
-    learn from one loss, the recommender's, at the same step, rather than one after the other. The paper has no budget
-    and saves no memory, as it keeps vectors of all sizes; here the largest weights' sizes are brought to it: each row
-    takes the largest :math:`\log w_{nk} - \lambda d_k` at the price :math:`\lambda` that spends the budget, so that the
-    rows which lose the least likelihood a parameter give way; among rows of equal margins the least popular. Candidates
-    above the width of a table become that width. The controllers never see a row's loss, as in the variant that the
-    authors of ESAPN ran. Where a backbone has several tables, each has controllers of its own, and the logarithms of
-    their weights are averaged.
+    validation batch is drawn from the validation split, with the training batch's negatives. Rows as popular as each
+    other share their last weights. Values and controllers learn from one loss, the recommender's, at the same step,
+    rather than one after the other. The paper has no budget and saves no memory, as it keeps vectors of all sizes; here
+    the largest weights' sizes are brought to it: each row takes the largest :math:`\log w_{nk} - \lambda d_k` at the
+    price :math:`\lambda` that spends the budget, so that the rows which lose the least likelihood a parameter give way;
+    among rows of equal margins the least popular. Candidates above the width of a table become that width. The
+    controllers never see a row's loss, as in the variant that the authors of ESAPN ran. Where a backbone has several
+    tables, each has controllers of its own, and the logarithms of their weights are averaged.
 
     Args:
         candidates: Sizes of a table's rows, in ascending order (ESAPN's: 2, 4, 8, 16, 64, 128).

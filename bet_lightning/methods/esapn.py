@@ -35,14 +35,16 @@ class ESAPN(PreferredSizes):
     difference of the scores of a triplet's positive and negative item. Policies and values learn from the same batch,
     the policies before it is trained on, rather than from the last and the present one. A row that is in a batch more
     than once acts once, for the mean of its rewards; negatives do not act. Rows of the largest size, which have no
-    choice, teach the policies nothing. The paper has no budget; here the reached sizes are brought to it: preferences
-    rise up to a row's size and fall beyond by the policy's log odds of growing, and each row takes the size of the
-    largest preference less its price, as for AutoEmb; among rows of equal odds the more popular is the larger. Sizes
-    are then trained from scratch, in one table. Candidates above the width of a table become that width. Where a
-    backbone has several tables, each has policies of its own, and their preferences are averaged.
+    choice, teach the policies nothing. Batch statistics of a size are over the rows that have it; the authors take
+    those of all rows, whether their vectors of that size are in use or not. The paper has no budget; here the reached
+    sizes are brought to it: preferences rise up to a row's size and fall beyond by the policy's log odds of growing,
+    and each row takes the size of the largest preference less its price, as for AutoEmb; among rows of equal odds the
+    more popular is the larger. Sizes are then trained from scratch, in one table. Candidates above the width of a table
+    become that width. Where a backbone has several tables, each has policies of its own, and their preferences are
+    averaged.
 
-    What the authors' code has and this keeps: a row that grew reads as before, so that a sampled action changes its
-    reward through the batch statistics of its new level alone, and policies hear little of what a size is worth.
+    What the authors' code has and this keeps: a row that grows reads as before but for the batch statistics of its new
+    size, so that a sampled action changes its reward through these alone: policies hear little of what sizes are worth.
 
     Args:
         candidates: Sizes of a table's rows, in ascending order (paper: 2, 4, 8, 16, 64, 128).

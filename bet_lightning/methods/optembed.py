@@ -84,8 +84,8 @@ class OptEmbed(Method):
         if "supernet" not in state:
             (outcome,) = yield Round([self._supernet_task(problem.network)], shared=True)
             margins = [table.margin().cpu() for table in supernets(problem.network)]
-            state["margins"] = torch.stack(margins).sum(0)
-            state["supernet"] = as_masked(outcome.weights)
+            state["margins"] = problem.agree(torch.stack(margins).sum(0))
+            state["supernet"] = problem.agree(as_masked(outcome.weights))
         for budget in problem.budgets:
             if budget.name in done:
                 continue

@@ -60,8 +60,9 @@ class PreferredSizes(Method):
         candidates = [size for size in self.candidates if size < network.max_size] + [network.max_size]
         if "preferences" not in state:
             popularity = torch.cat([popularity_steps(side) for side in problem.frequencies])
-            yield Round([self.learning(problem, candidates, popularity)], shared=True)
-            state["preferences"] = torch.stack(self.preferences(network)).mean(0).cpu()
+            # every rank learns for itself from all data: what rows remember of their batches could not be averaged
+            yield Round([self.learning(problem, candidates, popularity)])
+            state["preferences"] = problem.agree(torch.stack(self.preferences(network)).mean(0).cpu())
         sizes = torch.tensor(candidates) * len(network.tables)  # of rows over all tables
         order = torch.cat(problem.frequencies).argsort(descending=True, stable=True)
         for budget in problem.budgets:

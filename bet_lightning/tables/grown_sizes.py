@@ -23,9 +23,9 @@ class GrownSizesTable(SidedTable):
     .. math::
         \hat e_n = \tanh(\mathrm{BN}(W_{K-1} \cdots W_{k} \, e_{nk})), \qquad k = \mathrm{level}_n
 
-    :math:`W_k` brings a vector of the k-th size to the next. A row that grows begins with :math:`W_k e_{nk}`. As in the
-    authors' code each level has batch statistics of its own, over all rows that are read. Users and items have layers
-    and policies of their own.
+    :math:`W_k` brings a vector of the k-th size to the next. A row that grows begins with :math:`W_k e_{nk}`. Each
+    level has batch statistics of its own, over the rows that have it. Users and items have layers and policies of their
+    own.
 
     Args:
         num_users: Rows of users.
@@ -100,8 +100,7 @@ class GrownSizesTable(SidedTable):
 
     def read_side(self, side: int, rows: Tensor) -> Tensor:
         """Return the vectors of rows' present sizes: see :meth:`SidedTable.read_side`."""
-        vectors = self.side(side).read(self.weight.index_select(0, rows))
-        return vectors[self.levels[rows], torch.arange(len(rows), device=rows.device)]
+        return self.side(side).read(self.weight.index_select(0, rows), self.levels[rows])
 
     def scores(self, rows: Tensor, levels: Tensor) -> Tensor:
         """Return the policies' scores ``(r, 2)`` of keeping and of growing for rows ``(r,)`` at some levels."""
@@ -182,11 +181,15 @@ class _Side(nn.Module):
         self.norm = RowNorm(candidates[-1])
         self.policy = SizeController(len(candidates), 2)
 
-    def read(self, values: Tensor) -> Tensor:
-        """Return vectors ``(k, r, max_size)`` by level of values ``(r, sum of sizes)``."""
-        vectors = []
+    def read(self, values: Tensor, levels: Tensor) -> Tensor:
+        """Return vectors ``(r, max_size)`` of values ``(r, sum of sizes)`` at levels ``(r,)``."""
+        vectors, places = [], []
         for level, part in enumerate(values.split(self.candidates, dim=1)):
-            for layer in self.layers[level:]:
-                part = layer(part)
-            vectors.append(torch.tanh(self.norm(part)))
-        return torch.stack(vectors)
+            mine = (levels == level).nonzero().squeeze(1)
+            if len(mine):
+                vector = part.index_select(0, mine)
+                for layer in self.layers[level:]:
+                    vector = layer(vector)
+                vectors.append(torch.tanh(self.norm(vector)))
+                places.append(mine)
+        return torch.cat(vectors).index_select(0, torch.cat(places).argsort())

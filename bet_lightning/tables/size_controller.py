@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bet_lightning.tables.sided import RowNorm
 
 _STEPS_AN_OCTAVE = 4  # of popularity
-_STEPS = 128  # more than 2 ** 31 interactions
+POPULARITY_STEPS = 128  # as many as 2 ** 31 interactions take
 
 
 class SizeController(nn.Module):
@@ -26,7 +26,7 @@ class SizeController(nn.Module):
 
     def __init__(self, num_states: int, num_choices: int, popularity_size: int = 32, hidden: int = 512) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(_STEPS, popularity_size)
+        self.embedding = nn.Embedding(POPULARITY_STEPS, popularity_size)
         self.popularity_norm = RowNorm(popularity_size)
         self.hidden = nn.Linear(popularity_size + num_states, hidden)
         self.hidden_norm = RowNorm(hidden)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bet_lightning.tables.base import Description, Fill
 from bet_lightning.tables.sided import RowNorm, SidedTable, draw_again
-from bet_lightning.tables.size_controller import SizeController
+from bet_lightning.tables.size_controller import POPULARITY_STEPS, SizeController
 
 
 class SoftSizesTable(SidedTable):
@@ -19,11 +19,12 @@ class SoftSizesTable(SidedTable):
 
     .. math::
         \hat e_n = \sum_k w_{nk} \tanh(\mathrm{BN}(W_k e_{nk} + b_k)), \qquad
-        w_n = \mathrm{softmax}(\mathrm{controller}(f_n, w_n^{\mathrm{last}}))
+        w_n = \mathrm{softmax}(\mathrm{controller}(f_n, w_{f_n}^{\mathrm{last}}))
 
-    :math:`e_{nk}` has :math:`d_k` values, f is the row's popularity and :math:`w^{\mathrm{last}}` what it was given
-    when it was last trained. Users and items have transformations and controllers of their own. Gradients reach the
-    controllers only while sizes are :meth:`deciding`, so that they are trained on other data than the values.
+    :math:`e_{nk}` has :math:`d_k` values, f is the row's popularity and :math:`w_f^{\mathrm{last}}` what rows as
+    popular were given when one of them was last trained; so a controller is asked once a popularity. Users and items
+    have transformations and controllers of their own. Gradients reach the controllers only while sizes are
+    :meth:`deciding`, so that they are trained on other data than the values.
 
     Args:
         num_users: Rows of users.
@@ -35,7 +36,7 @@ class SoftSizesTable(SidedTable):
 
     Attributes:
         weight: ``(num_rows, sum of candidates)`` float32, all vectors of a row one after another.
-        last_weights: ``(num_rows, k)`` float32, at first equal.
+        last_weights: ``(2, POPULARITY_STEPS, k)`` float32 by side and popularity, at first equal.
     """
 
     popularity: Tensor
@@ -58,7 +59,7 @@ class SoftSizesTable(SidedTable):
         self.sides = nn.ModuleList(_Side(self.candidates, max_size) for _ in range(2))
         steps = torch.zeros(self.num_rows, dtype=torch.int64) if popularity is None else popularity.clone()
         self.register_buffer("popularity", steps)
-        self.register_buffer("last_weights", torch.full((self.num_rows, count), 1 / count))
+        self.register_buffer("last_weights", torch.full((2, POPULARITY_STEPS, count), 1 / count))
         self._deciding = False
 
     @property
@@ -100,8 +101,13 @@ class SoftSizesTable(SidedTable):
 
     def size_weights(self, side: int, rows: Tensor) -> Tensor:
         """Return the weights ``(r, k)`` of sizes for rows ``(r,)`` of a side."""
-        scores = self.controllers()[side](self.popularity[rows], self.last_weights[rows])
-        return torch.softmax(scores, dim=1)
+        popularity, places = self.popularity[rows].unique(return_inverse=True)
+        with torch.set_grad_enabled(self._deciding and torch.is_grad_enabled()):
+            scores = self.controllers()[side](popularity, self.last_weights[side, popularity])
+            weights = torch.softmax(scores, dim=1)
+        if self.training and not self._deciding:
+            self.last_weights[side, popularity] = weights
+        return weights.index_select(0, places)
 
     @torch.no_grad()
     def all_weights(self) -> Tensor:
@@ -114,11 +120,7 @@ class SoftSizesTable(SidedTable):
 
     def read_side(self, side: int, rows: Tensor) -> Tensor:
         """Return mixed vectors: see :meth:`SidedTable.read_side`."""
-        with torch.set_grad_enabled(self._deciding and torch.is_grad_enabled()):
-            weights = self.size_weights(side, rows)
-        if self.training and not self._deciding:
-            self.last_weights[rows] = weights
-        vectors: Tensor = self.sides[side](self.weight.index_select(0, rows), weights)
+        vectors: Tensor = self.sides[side](self.weight.index_select(0, rows), self.size_weights(side, rows))
         return vectors
 
     def describe(self) -> Description:
