@@ -42,8 +42,8 @@ class AutoEmb(PreferredSizes):
 
     Args:
         candidates: Sizes of a table's rows, in ascending order (ESAPN's: 2, 4, 8, 16, 64, 128).
-        controller_rate: Learning rate of the controllers, relative to the values' (authors: 1e-4 to 1e-3).
-        learn: How long weights are learned.
+        controller_rate: Learning rate of the controllers, relative to the values' (authors: 1e-4 against 1e-3).
+        learn: How long weights are learned; the last epoch counts, whether or not it validates best.
         train: How long sizes may be trained.
 
     Raises:
@@ -54,7 +54,7 @@ class AutoEmb(PreferredSizes):
         self,
         candidates: Sequence[int] = (2, 4, 8, 16, 64, 128),
         controller_rate: float = 0.1,
-        learn: Epochs = Epochs(max_epochs=30),
+        learn: Epochs = Epochs(max_epochs=20),
         train: Epochs = Epochs(),
     ) -> None:
         super().__init__("autoemb", candidates, learn, train)
@@ -71,6 +71,7 @@ class AutoEmb(PreferredSizes):
             "learn weights of sizes",
             self.learn,
             tables=[SoftSizesTable(*shape, candidates, self.controller_rate, popularity) for _ in network.tables],
+            keep="last",
             keep_weights=True,
             auxiliary_loss=partial(controllers_loss, problem.validation_pairs()),
         )

@@ -48,8 +48,8 @@ class ESAPN(PreferredSizes):
 
     Args:
         candidates: Sizes of a table's rows, in ascending order (paper: 2, 4, 8, 16, 64, 128).
-        policy_rate: Learning rate of the policies, relative to the values' (authors: 1e-4 to 1e-3).
-        learn: How long policies are learned.
+        policy_rate: Learning rate of the policies, relative to the values' (authors: 1e-4 against 1e-3).
+        learn: How long policies are learned; the last epoch counts, whether or not it validates best.
         train: How long sizes may be trained.
 
     Raises:
@@ -60,7 +60,7 @@ class ESAPN(PreferredSizes):
         self,
         candidates: Sequence[int] = (2, 4, 8, 16, 64, 128),
         policy_rate: float = 0.1,
-        learn: Epochs = Epochs(max_epochs=30),
+        learn: Epochs = Epochs(max_epochs=20),
         train: Epochs = Epochs(),
     ) -> None:
         super().__init__("esapn", candidates, learn, train)

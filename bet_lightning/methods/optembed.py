@@ -48,7 +48,7 @@ class OptEmbed(Method):
     Args:
         supernet: How long the supernet may be trained (paper: 30 epochs).
         alpha: Weight of what lets thresholds grow (authors: 3e-4; paper: 1e-6 to 1e-4).
-        threshold_rate: Learning rate of thresholds, relative to the table's (authors: 3e-4 to 1e-4).
+        threshold_rate: Learning rate of thresholds, relative to the table's (authors: 3e-4 against 1e-4).
         evolution: How sizes are found.
         train: How long they may be trained.
 

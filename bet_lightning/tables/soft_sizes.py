@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from typing import cast
 
 import torch
@@ -160,5 +161,5 @@ class _Side(nn.Module):
     def forward(self, values: Tensor, weights: Tensor) -> Tensor:
         """Mix vectors ``(r, sum of sizes)`` by weights ``(r, k)`` to ``(r, max_size)``."""
         parts = zip(values.split(self.candidates, dim=1), self.transforms, weights.unbind(1), strict=True)
-        mixed = [weight.unsqueeze(1) * torch.tanh(self.norm(transform(part))) for part, transform, weight in parts]
-        return torch.stack(mixed).sum(0)
+        mixed = (weight.unsqueeze(1) * torch.tanh(self.norm(transform(part))) for part, transform, weight in parts)
+        return reduce(torch.add, mixed)

@@ -92,7 +92,7 @@ def test_popular_rows_of_a_side_keep_the_larger_sizes_where_weights_say_nothing(
 def test_every_budget_gets_its_sizes_from_one_learning() -> None:
     found = run(AutoEmb(learn=Epochs(1), train=Epochs(0)), ["50%", "25%"], NeuMF)
     assert [task.phase for task in found.tasks] == ["tune", "retrain", "retrain"]
-    assert isinstance(found.tasks[0].auxiliary_loss, partial)
+    assert found.tasks[0].keep == "last" and isinstance(found.tasks[0].auxiliary_loss, partial)
     assert found.tasks[1].auxiliary_loss is None and found.problem.recommender.auxiliary_loss is None
 
 
