@@ -22,6 +22,8 @@ _BISECTIONS = 60
 class PreferredSizes(Method):
     """Learns once how much every row prefers each of some sizes, then trains sizes within each budget from scratch.
 
+    Rows without training data, of which nothing is learned, keep the smallest size as long as others can take more.
+
     Args:
         name: Name of the results.
         candidates: Sizes of a table's rows, in ascending order; those above its width become that.
@@ -64,15 +66,32 @@ class PreferredSizes(Method):
             yield Round([self.learning(problem, candidates, popularity)])
             state["preferences"] = problem.agree(torch.stack(self.preferences(network)).mean(0).cpu())
         sizes = torch.tensor(candidates) * len(network.tables)  # of rows over all tables
-        order = torch.cat(problem.frequencies).argsort(descending=True, stable=True)
+        frequency = torch.cat(problem.frequencies)
+        order = frequency.argsort(descending=True, stable=True)
+        preferences = untrained_last(state["preferences"], sizes, frequency)
         for budget in problem.budgets:
             if budget.name in done:
                 continue
             name = f"{self.name}{problem.suffix(budget)}"
-            sizes_for = partial(preferred_sizes, state["preferences"], sizes, order, min_size=budget.min_size)
+            sizes_for = partial(preferred_sizes, preferences, sizes, order, min_size=budget.min_size)
             allocation = spend_plainly(sizes_for, budget)
             yield Round([Task("retrain", f"train {name}", self.train, name, budget, allocation)], shared=True)
             done.append(budget.name)
+
+
+def untrained_last(preference: Tensor, candidates: Tensor, frequency: Tensor) -> Tensor:
+    """Return preferences with which rows without training data grow after all others.
+
+    Args:
+        preference: ``(num_rows, k)`` floats.
+        candidates: ``(k,)`` int64.
+        frequency: ``(num_rows,)``, training interactions.
+
+    Returns:
+        ``(num_rows, k)`` floats.
+    """
+    steepest = preference.max() - preference.min() + 1  # more than any other row loses a parameter
+    return torch.where((frequency > 0).unsqueeze(1), preference, -steepest * candidates)
 
 
 def preferred_sizes(preference: Tensor, candidates: Tensor, order: Tensor, cap: int, min_size: int) -> Tensor:

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bet_lightning.methods.preferred_sizes import preferred_sizes
+from bet_lightning.methods.preferred_sizes import preferred_sizes, untrained_last
 
 CANDIDATES = torch.tensor([2, 4, 8])
 
@@ -40,3 +40,13 @@ def test_equal_rows_turn_in_their_order() -> None:
     order = torch.tensor([3, 1, 0, 2])
     assert preferred_sizes(preference, CANDIDATES, order, 8 + 6 + 3, 1).tolist() == [2, 5, 2, 8]
     assert preferred_sizes(preference, CANDIDATES, order, 6, 1).tolist() == [1, 2, 1, 2]
+
+
+@given(cap=st.integers(4, 32))
+def test_rows_without_training_data_grow_last(cap: int) -> None:
+    frequency = torch.tensor([3, 0, 1, 0])
+    preference = untrained_last(torch.tensor([[9.0, 0, 0], [0, 9, 0], [0, 0, 1], [0, 0, 9]]), CANDIDATES, frequency)
+    order = frequency.argsort(descending=True, stable=True)
+    sizes = preferred_sizes(preference, CANDIDATES, order, cap, 1)
+    assert int(sizes.sum()) == cap
+    assert int(sizes[[1, 3]].max()) <= 2 or sizes[[0, 2]].tolist() == [8, 8]
