@@ -118,6 +118,27 @@ def allocate(weights: npt.ArrayLike, cap: int, *, min_size: int = 1, max_size: i
     return sizes
 
 
+def between(lower: Tensor, upper: Tensor, order: Tensor, cap: int) -> Tensor:
+    """Return sizes that sum to a cap: larger ones for the first rows of an order, smaller ones for the last.
+
+    The row between them has what is left.
+
+    Args:
+        lower: ``(num_rows,)`` int64, with a sum of at most the cap.
+        upper: ``(num_rows,)`` int64, none below ``lower``.
+        order: ``(num_rows,)`` int64, the rows in their order.
+        cap: The sum; where it is above that of ``upper``, that is returned.
+
+    Returns:
+        ``(num_rows,)`` int64.
+    """
+    more = (upper - lower)[order]
+    before = more.cumsum(0) - more
+    sizes = lower.clone()
+    sizes[order] += (cap - int(lower.sum()) - before).clamp(min=0).minimum(more)
+    return sizes
+
+
 def on_grid(sizes: Tensor, grid: int, cap: int, *, min_size: int, max_size: int) -> Tensor:
     """Move sizes to multiples of a grid, the sum staying below a cap by less than the grid where sizes spent it.
 

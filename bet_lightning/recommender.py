@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from bet_lightning.data import BPRBatch, RankingBatch
 
 
+AuxiliaryLoss = Callable[["Recommender", "BPRBatch"], Tensor]
+
+
 class Recommender:
     """Trains and ranks with one backbone.
 
@@ -29,6 +32,9 @@ class Recommender:
         l2: Weight of the squared norm of a batch's table rows; by default what the recipe says.
         schedule: Learning rate from fresh weights; by default what the recipe says.
         metrics: Metrics and their cut-offs (default: at 5, 10 and 20).
+
+    Attributes:
+        auxiliary_loss: What the present training adds to the loss of a batch.
 
     Raises:
         ValueError: If a cut-off exceeds the number of items, or the objective cannot be used with the backbone.
@@ -47,6 +53,7 @@ class Recommender:
         self.objective = objective or (SampledSoftmax() if recipe.softmax else BPR())
         self.l2 = recipe.l2 if l2 is None else l2
         self.schedule = schedule or recipe.schedule
+        self.auxiliary_loss: AuxiliaryLoss | None = None
         self.ranker = Ranker(network, self.objective, metrics or RankingMetrics())
         self.objective.check(network)
         if max(self.ks) > network.num_items:
@@ -58,8 +65,13 @@ class Recommender:
         return self.ranker.metrics.ks
 
     def loss(self, batch: BPRBatch) -> Tensor:
-        """Return the loss of a batch of triplets."""
-        return total_loss(self.network, self.objective, self.l2, batch)
+        """Return the loss of a batch of triplets.
+
+        The auxiliary loss comes first: it may change what the tables read as in the batch.
+        """
+        auxiliary = None if self.auxiliary_loss is None else self.auxiliary_loss(self, batch)
+        loss = total_loss(self.network, self.objective, self.l2, batch)
+        return loss if auxiliary is None else loss + auxiliary
 
     def evaluate(self, batches: Iterable[RankingBatch]) -> dict[str, float]:
         """Return ``recall@k`` and ``ndcg@k`` by name of the network as it is."""
@@ -78,6 +90,16 @@ def make_optimizer(
         by_rows: Whether steps touch no more rows of the tables than a batch does: see :class:`RowAdam`.
     """
     release_rows(network)
-    # LambdaLR multiplies the base rate, which is therefore 1
-    optimizer = RowAdam(network, lr=1.0) if by_rows else torch.optim.Adam(network.parameters(), lr=1.0, fused=True)
+    # LambdaLR multiplies the base rates, which are therefore 1, or what tables want relative to others
+    optimizer = RowAdam(network, lr=1.0) if by_rows else torch.optim.Adam(_groups(network), lr=1.0, fused=True)
     return optimizer, LambdaLR(optimizer, lambda step: schedule(step, max(1, steps_per_epoch())))
+
+
+def _groups(network: Backbone) -> list[dict[str, Any]]:
+    """Group parameters by their learning rate relative to the schedule's."""
+    tables = (network.table(index) for index in range(len(network.tables)))
+    rates = {id(parameter): rate for table in tables for parameter, rate in table.relative_rates()}
+    groups: dict[float, list[torch.nn.Parameter]] = {}
+    for parameter in network.parameters():
+        groups.setdefault(rates.get(id(parameter), 1.0), []).append(parameter)
+    return [{"params": parameters, "lr": rate} for rate, parameters in groups.items()]

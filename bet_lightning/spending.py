@@ -7,12 +7,23 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bet_lightning.allocation import on_grid, top_up
+from bet_lightning.allocation import Allocation, on_grid, top_up
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.table_format import TableFormat
 
 _ATTEMPTS = 10  # at how many parameters an action can have: each is made row by row
 _ACCURACY = 0.002  # of that number: the rest is handed out to rows that have some
+
+
+def spend_plainly(sizes_for: Callable[[int], Tensor], budget: ResolvedBudget) -> Allocation:
+    """Return sizes that spend a budget in its plain format, for whoever looks for no format.
+
+    Args:
+        sizes_for: Returns sizes ``(num_rows,)`` that sum to a number of parameters.
+        budget: The budget.
+    """
+    form = budget.plain
+    return Allocation(sizes_for(budget.params) if form.is_float else spend(sizes_for, budget, form), form)
 
 
 def spend(sizes_for: Callable[[int], Tensor], budget: ResolvedBudget, form: TableFormat) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bet_lightning.allocation import Allocation, allocate, split_cap
+from bet_lightning.allocation import Allocation, allocate, between, split_cap
 from bet_lightning.table_format import TableFormat, TableShape
 
 
@@ -60,6 +60,15 @@ def test_both_sides_can_spend_their_share(users: int, items: int, share: float, 
         key=lambda each: abs(each - round(share * cap)),
     )
     assert abs(user_cap - round(share * cap)) == abs(nearest - round(share * cap))
+
+
+def test_rows_have_their_larger_size_in_order_until_the_cap() -> None:
+    lower, upper = torch.tensor([1, 1, 2, 0]), torch.tensor([4, 3, 2, 5])
+    order = torch.tensor([3, 2, 0, 1])
+    assert between(lower, upper, order, 4).equal(lower)
+    assert between(lower, upper, order, 8).tolist() == [1, 1, 2, 4]
+    assert between(lower, upper, order, 11).tolist() == [3, 1, 2, 5]
+    assert between(lower, upper, order, 14).equal(upper) and between(lower, upper, order, 99).equal(upper)
 
 
 def test_an_allocation_says_what_it_costs() -> None:

@@ -9,6 +9,7 @@ from bet_lightning.objectives import BPR, SampledSoftmax
 from bet_lightning.ranking import RankingMetrics
 from bet_lightning.recommender import Recommender, make_optimizer
 from bet_lightning.schedule import LRSchedule
+from bet_lightning.tables.supernet import SupernetTable
 
 EDGES = Edges(torch.tensor([0, 0, 1, 2]), torch.tensor([0, 3, 1, 2]), 3, 5)
 BATCH = BPRBatch(torch.tensor([0, 2]), torch.tensor([3, 2]), torch.tensor([1, 4]))
@@ -44,6 +45,20 @@ def test_a_backbone_adds_its_auxiliary_loss() -> None:
         before = Recommender(plain, objective, metrics=METRICS).loss(BATCH)
         added = 7 * plain.table()(BATCH.users).sum() + 5 - 5
         torch.testing.assert_close(Recommender(contrasted, objective, metrics=METRICS).loss(BATCH), before + added)
+
+
+def test_a_training_adds_its_auxiliary_loss_which_comes_first() -> None:
+    recommender = Recommender(made(MF(EDGES, max_size=4)), BPR(), metrics=METRICS)
+
+    def doubled(of: Recommender, batch: BPRBatch) -> Tensor:
+        assert of is recommender and batch is BATCH
+        of.network.masked_table().weight.data.mul_(2)
+        return torch.tensor(3.0)
+
+    recommender.auxiliary_loss = doubled
+    found = recommender.loss(BATCH)
+    recommender.auxiliary_loss = None
+    torch.testing.assert_close(found, recommender.loss(BATCH) + 3)
 
 
 @pytest.mark.parametrize(
@@ -97,3 +112,19 @@ def test_the_optimizer_is_adam_at_the_rate_of_the_schedule() -> None:
         plain.grad = gradient
         reference.step()
     torch.testing.assert_close(ours, plain)
+
+
+def test_parameters_of_tables_have_rates_of_their_own() -> None:
+    network = NeuMF(EDGES, max_size=2)
+    network.use_tables([SupernetTable(3, 5, 2, threshold_rate=3.0) for _ in range(2)])
+    network.reset_parameters(torch.Generator().manual_seed(0))
+    before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    optimizer, scheduler = make_optimizer(network, LRSchedule(lr=0.5, decay=0.5, min_lr=0.1), lambda: 1)
+    for moved in (0.5, 0.75):  # Adam moves by the learning rate where gradients are all the same
+        for parameter in network.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        scheduler.step()
+        for name, parameter in network.named_parameters():
+            rate = 3 if name.endswith("thresholds") else 1
+            torch.testing.assert_close(before[name] - parameter.detach(), torch.full_like(parameter, rate * moved))

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import Tensor
 
 from bet_lightning.callbacks import devices
 from bet_lightning.data import DataSplit, RankingBatch
@@ -51,6 +52,11 @@ class FitProblem(Problem):
         """Return validation metrics: see :meth:`Problem.evaluate`."""
         with devices.alone(self._trainer, self._module):
             return super().evaluate(user_share)
+
+    def validation_pairs(self) -> tuple[Tensor, Tensor]:
+        """Return all validation interactions: see :meth:`Problem.validation_pairs`."""
+        with devices.alone(self._trainer, self._module):
+            return super().validation_pairs()
 
 
 def validation_users(trainer: pl.Trainer, share: float) -> Iterable[RankingBatch]:

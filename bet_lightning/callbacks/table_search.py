@@ -197,6 +197,7 @@ class TableSearch(pl.Callback):
         if self._is_shared(trainer):
             devices.wrap_again(trainer)
         module.schedule = self.trial.task.schedule or module.recommender.schedule
+        module.recommender.auxiliary_loss = self.trial.task.auxiliary_loss
         trainer.strategy.setup_optimizers(trainer)
 
     def _finish_round(self, trainer: pl.Trainer, module: RecommenderModule) -> None:

@@ -1,10 +1,13 @@
 """Methods: ways to fit an embedding table into a budget."""
 
+from bet_lightning.methods.autoemb import AutoEmb
 from bet_lightning.methods.base import Method, Problem, run_method
 from bet_lightning.methods.bet import BET, EvenFamily, MixedFamily, PopularityFamily, SpectralFamily
+from bet_lightning.methods.esapn import ESAPN
 from bet_lightning.methods.full_at_bits import FullAtBits
 from bet_lightning.methods.magnitude_pruning import MagnitudePruning
 from bet_lightning.methods.one_bit import OneBit
+from bet_lightning.methods.optembed import OptEmbed
 from bet_lightning.methods.pep import PEP
 from bet_lightning.methods.product_quantization import ProductQuantization
 from bet_lightning.methods.quotient_remainder import QuotientRemainder
@@ -13,7 +16,9 @@ from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
 
 __all__ = [
     "BET",
+    "ESAPN",
     "PEP",
+    "AutoEmb",
     "Epochs",
     "EvenFamily",
     "FileSizes",
@@ -22,6 +27,7 @@ __all__ = [
     "Method",
     "MixedFamily",
     "OneBit",
+    "OptEmbed",
     "Outcome",
     "PopularityFamily",
     "PopularitySizes",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone, HasKeptForm, KeptForm, TurnsBasis
@@ -107,6 +108,12 @@ class Problem:
     def evaluate(self, user_share: float = 1.0) -> dict[str, float]:
         """Return validation metrics of the backbone as it is on a share of the users, the same on every rank."""
         return self.agree(self.recommender.evaluate(self._users(user_share)))
+
+    def validation_pairs(self) -> tuple[Tensor, Tensor]:
+        """Return users and items ``(num_pairs,)`` int64 of all validation interactions, the same on every rank."""
+        batches = list(self._users(1.0))
+        users = [batch.users[batch.target_rows] for batch in batches]
+        return torch.cat(users), torch.cat([batch.target_items for batch in batches])
 
     def suffix(self, budget: ResolvedBudget) -> str:
         """Return what names of results for a budget end in: nothing where there is one budget."""

@@ -15,7 +15,7 @@ from bet_lightning.allocation import Allocation, allocate, split_cap
 from bet_lightning.methods.base import Method, Problem, train_each_budget
 from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
 from bet_lightning.resolved_budget import ResolvedBudget
-from bet_lightning.spending import spend
+from bet_lightning.spending import spend_plainly
 from bet_lightning.table_format import TableFormat
 
 FloatArray = npt.NDArray[np.float64]
@@ -46,12 +46,11 @@ class SizeRule(Method):
 
     def allocate(self, problem: Problem, budget: ResolvedBudget) -> Allocation:
         """Return the sizes of all rows for a budget."""
-        form, width = budget.plain, budget.shape.width
 
         def sizes_for(cap: int) -> Tensor:
-            return self.sizes(*problem.frequencies, cap, width, budget.min_size)
+            return self.sizes(*problem.frequencies, cap, budget.shape.width, budget.min_size)
 
-        return Allocation(sizes_for(budget.params) if form.is_float else spend(sizes_for, budget, form), form)
+        return spend_plainly(sizes_for, budget)
 
     @abstractmethod
     def sizes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from bet_lightning.ranking import quality
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.schedule import LRSchedule
 from bet_lightning.tables import EmbeddingTable
+
+if TYPE_CHECKING:
+    from bet_lightning.recommender import AuxiliaryLoss
 
 FULL = "full"  # name of the full table's result
 Phase = Literal["pretrain", "probe", "tune", "retrain"]
@@ -60,6 +63,7 @@ class Task:
         weights: State of the backbone to start from; None starts from fresh weights.
         refit: How tables cut out of ``weights`` compensate for what is cut.
         schedule: Learning rate; None takes the recommender's.
+        auxiliary_loss: What is added to the loss of every batch: how tables of the method's own learn what is no value.
         storage: Whether masked tables are packed before they are trained.
         user_share: Share of the validation users that it is validated on.
         keep_weights: Whether the outcome has weights though it competes for no result.
@@ -78,6 +82,7 @@ class Task:
     weights: Weights | None = None
     refit: Refit = Refit()
     schedule: LRSchedule | None = None
+    auxiliary_loss: AuxiliaryLoss | None = None
     storage: Storage = "masked"
     user_share: float = 1.0
     keep_weights: bool = False

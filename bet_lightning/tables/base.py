@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor, nn
 
@@ -58,6 +58,10 @@ class EmbeddingTable(nn.Module, ABC):
         """Return the same, without trailing columns that are zero in every row where a table knows of any."""
         vectors: Tensor = self(rows)
         return vectors
+
+    def relative_rates(self) -> Iterable[tuple[nn.Parameter, float]]:
+        """Return parameters whose learning rate is another than the values', and how many times theirs it is."""
+        return ()
 
     def describe(self) -> Description:
         """Return the name of the class and the arguments that :meth:`from_description` takes, plain values."""

@@ -50,6 +50,7 @@ def train_task(
     trial, network, begin = Trial(task), recommender.network, time.monotonic()
     trial.begin(network, seed)
     schedule = task.schedule or recommender.schedule
+    recommender.auxiliary_loss = task.auxiliary_loss
     by_rows = pays_by_rows(network, triplets.sampler.batch_size)
     optimizer, scheduler = make_optimizer(network, schedule, lambda: len(triplets), by_rows)
     if trial.has_untrained_result:

@@ -77,3 +77,13 @@ def test_ranks_train_a_packed_table_together(tmp_path: Path) -> None:
     states[0]["backbone.tables.0.weight"].masked_fill_(outside, 0.0)
     for name, expected in states[0].items():
         torch.testing.assert_close(states[1][name], expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["AutoEmb", "ESAPN"])
+def test_ranks_learn_the_sizes_that_one_does(name: str, tmp_path: Path) -> None:
+    method = {"class_path": name, "init_args": {"learn": {"max_epochs": 3}, "train": {"max_epochs": 1}}}
+    fit_on_two(write_config(tmp_path, "two", method=method))
+    main(["fit", "--config", str(write_config(tmp_path, "one", method=method))])
+    two, one = ((tmp_path / run / "sizes" / f"{name.lower()}.txt").read_text() for run in ("two", "one"))
+    assert two == one
+    assert read_record(tmp_path / "two").results[0].params == read_record(tmp_path / "one").results[0].params

@@ -1,4 +1,4 @@
-"""Runs methods that compress a pre-trained table, on tiny data and without Lightning."""
+"""Runs methods on tiny data and without Lightning."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from torch import Tensor
 from bet_lightning.backbones import MF, Backbone, Edges
 from bet_lightning.budget import Budget, resolve_budgets
 from bet_lightning.data import InteractionDataModule
-from bet_lightning.methods import Epochs, Outcome, Problem, Task, run_method
+from bet_lightning.methods import Epochs, Method, Outcome, Problem, Task, run_method
 from bet_lightning.methods.bet.settings import PretrainSettings
-from bet_lightning.methods.compression import Compression
 from bet_lightning.objectives import BPR
 from bet_lightning.recommender import Recommender
 from bet_lightning.resolved_budget import ResolvedBudget
@@ -50,7 +49,7 @@ def tiny_data() -> InteractionDataModule:
 
 
 def run(
-    method: Compression,
+    method: Method,
     budgets: Sequence[Budget | str | int],
     backbone: Callable[[Edges, int], Backbone] = MF,
     state: dict[str, Any] | None = None,

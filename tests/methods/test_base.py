@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 
+import numpy as np
 import pytest
 import torch
 
 from bet_lightning.backbones import MF, Edges
 from bet_lightning.budget import Budget, resolve_budgets
-from bet_lightning.data import RankingBatch
+from bet_lightning.data import Csr, RankingBatch, RankingLoader
 from bet_lightning.methods.base import Journal, Method, Problem, run_method
 from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
 from bet_lightning.ranking import RankingMetrics
@@ -89,6 +90,15 @@ def test_evaluates_a_share_of_the_users_as_all_ranks_agree() -> None:
     assert problem.evaluate(0.3) == {"recall@2": 0.0, "ndcg@2": 0.5}
     problem.evaluate()
     assert shares == [0.3, 1.0]
+
+
+def test_validation_pairs_are_those_of_all_users() -> None:
+    seen = Csr.from_pairs(np.array([0]), np.array([1]), 3, 5)
+    targets = Csr.from_pairs(np.array([0, 2, 2]), np.array([4, 0, 3]), 3, 5)
+    recommender = Recommender(MF(EDGES, 4), metrics=RankingMetrics((2,)))
+    problem = Problem(recommender, lambda share: RankingLoader(np.array([0, 1, 2]), seen, targets, 2), [])
+    users, items = problem.validation_pairs()
+    assert users.tolist() == [0, 2, 2] and items.tolist() == [4, 0, 3]
 
 
 def test_problems_share_neither_state_nor_journal() -> None:

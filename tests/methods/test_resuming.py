@@ -16,6 +16,12 @@ COMPRESSIONS = ["FullAtBits", "MagnitudePruning", "OneBit", "ProductQuantization
 METHODS: dict[str, Any] = {
     "PEP": {"learn": {"max_epochs": 2}, "train": {"max_epochs": 2}},
     "QuotientRemainder": {"train": {"max_epochs": 2}},
+    **{name: {"learn": {"max_epochs": 2}, "train": {"max_epochs": 2}} for name in ("AutoEmb", "ESAPN")},
+    "OptEmbed": {
+        "supernet": {"max_epochs": 2},
+        "evolution": {"generations": 2, "num_mutations": 2, "num_crossovers": 2},
+        "train": {"max_epochs": 2},
+    },
     **{name: {"pretrain": {"max_epochs": 2}, "train": {"max_epochs": 2}} for name in COMPRESSIONS},
 }
 
@@ -40,6 +46,7 @@ def run(folder: Path, name: str, method: str, after: int = 0) -> list[ResultReco
     [
         ("PEP", [1, 2, 3, 5, 7]),
         ("QuotientRemainder", [1, 2, 3]),
+        *((name, [1, 2, 3, 5]) for name in ("AutoEmb", "ESAPN", "OptEmbed")),
         *((name, [1, 2, 3, 5]) for name in COMPRESSIONS),
     ],
 )
