@@ -2,6 +2,7 @@
 
 from bet_lightning.methods.base import Method, Problem, run_method
 from bet_lightning.methods.bet import BET, EvenFamily, MixedFamily, PopularityFamily, SpectralFamily
+from bet_lightning.methods.cerp import CERP
 from bet_lightning.methods.full_at_bits import FullAtBits
 from bet_lightning.methods.magnitude_pruning import MagnitudePruning
 from bet_lightning.methods.one_bit import OneBit
@@ -13,6 +14,7 @@ from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
 
 __all__ = [
     "BET",
+    "CERP",
     "PEP",
     "Epochs",
     "EvenFamily",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone, HasAuxiliaryLoss
+from bet_lightning.tables.base import HasRowLoss
 
 if TYPE_CHECKING:
     from bet_lightning.data import BPRBatch
@@ -56,9 +58,12 @@ class Objective(ABC):
 
 
 def total_loss(network: Backbone, objective: Objective, l2: float, batch: BPRBatch) -> Tensor:
-    """Return the objective's loss, ``l2`` times the regulariser, and the backbone's auxiliary loss if it has one."""
+    """Return the objective's loss, ``l2`` times the regulariser, and what the backbone or its tables add to it."""
     ranking, regularizer = objective(network, *batch)
     loss = ranking + l2 * regularizer
     if isinstance(network, HasAuxiliaryLoss):
         loss = loss + network.auxiliary_loss(*batch)
+    for table in network.tables:
+        if isinstance(table, HasRowLoss):
+            loss = loss + table.row_loss(torch.cat([batch.users, network.item_rows(batch.pos_items)]))
     return loss

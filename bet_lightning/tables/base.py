@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -59,6 +60,9 @@ class EmbeddingTable(nn.Module, ABC):
         vectors: Tensor = self(rows)
         return vectors
 
+    def end_epoch(self) -> None:
+        """Do what is due after every epoch that the table is trained for."""
+
     def describe(self) -> Description:
         """Return the name of the class and the arguments that :meth:`from_description` takes, plain values."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it is rebuilt")
@@ -68,6 +72,18 @@ class EmbeddingTable(nn.Module, ABC):
         """Build the table that :meth:`describe` described; its tensors are still to be loaded."""
         arguments = {name: int(value) for name, value in description.items() if name != "kind"}
         return cls(**arguments)
+
+
+@runtime_checkable
+class HasRowLoss(Protocol):
+    """Adds a loss of its own to that of a batch."""
+
+    def row_loss(self, rows: Tensor) -> Tensor:
+        """Return what is added to the loss, a scalar with its weight applied.
+
+        Args:
+            rows: ``(b,)`` int64, the rows of the batch's users and positive items, repeats allowed.
+        """
 
 
 def build_table(description: Description) -> EmbeddingTable:

@@ -14,6 +14,7 @@ from tests.interruption import Interrupted, interrupted_after
 
 COMPRESSIONS = ["FullAtBits", "MagnitudePruning", "OneBit", "ProductQuantization"]
 METHODS: dict[str, Any] = {
+    "CERP": {"learn": {"max_epochs": 2}, "train": {"max_epochs": 2}},
     "PEP": {"learn": {"max_epochs": 2}, "train": {"max_epochs": 2}},
     "QuotientRemainder": {"train": {"max_epochs": 2}},
     **{name: {"pretrain": {"max_epochs": 2}, "train": {"max_epochs": 2}} for name in COMPRESSIONS},
@@ -38,6 +39,7 @@ def run(folder: Path, name: str, method: str, after: int = 0) -> list[ResultReco
 @pytest.mark.parametrize(
     ("method", "cuts"),
     [
+        ("CERP", [1, 2, 3, 5, 7]),
         ("PEP", [1, 2, 3, 5, 7]),
         ("QuotientRemainder", [1, 2, 3]),
         *((name, [1, 2, 3, 5]) for name in COMPRESSIONS),
