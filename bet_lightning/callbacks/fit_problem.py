@@ -42,16 +42,10 @@ class FitProblem(Problem):
             seed=seed,
             num_ranks=trainer.world_size,
             agree=devices.agreement(trainer),
+            alone=lambda: devices.alone(trainer, module),
             journal=journal,
             state=state,
         )
-        self._trainer = trainer
-        self._module = module
-
-    def evaluate(self, user_share: float = 1.0) -> dict[str, float]:
-        """Return validation metrics: see :meth:`Problem.evaluate`."""
-        with devices.alone(self._trainer, self._module):
-            return super().evaluate(user_share)
 
 
 def validation_users(trainer: pl.Trainer, share: float) -> Iterable[RankingBatch]:

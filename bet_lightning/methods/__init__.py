@@ -3,6 +3,7 @@
 from bet_lightning.methods.base import Method, Problem, run_method
 from bet_lightning.methods.bet import BET, EvenFamily, MixedFamily, PopularityFamily, SpectralFamily
 from bet_lightning.methods.cerp import CERP
+from bet_lightning.methods.ciess import CIESS
 from bet_lightning.methods.full_at_bits import FullAtBits
 from bet_lightning.methods.magnitude_pruning import MagnitudePruning
 from bet_lightning.methods.one_bit import OneBit
@@ -15,6 +16,7 @@ from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
 __all__ = [
     "BET",
     "CERP",
+    "CIESS",
     "PEP",
     "Epochs",
     "EvenFamily",

@@ -130,12 +130,28 @@ class RankingMetrics(Metric):
         Raises:
             ValueError: If the lists are too short, or the targets not sorted or not unique.
         """
+        per_user, num_targets = self.per_user(top_items, target_rows, target_items, num_items)
+        self.sums += per_user.sum(1)  # a user without targets has no hits, and is not counted below
+        self.num_users += (num_targets > 0).sum()
+
+    def per_user(
+        self, top_items: Tensor, target_rows: Tensor, target_items: Tensor, num_items: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the metrics of each user of a batch, without adding them up.
+
+        Args:
+            top_items: See :meth:`update`, as of all arguments.
+            target_rows: See there.
+            target_items: See there.
+            num_items: See there.
+
+        Returns:
+            ``(len(names), b)`` float64, and the number of targets of each user, ``(b,)`` int64.
+        """
         num_targets = torch.bincount(target_rows, minlength=top_items.shape[0])
         hits = hits_at_k(top_items, target_rows, target_items, num_items)
-        # A row without targets has no hits and is not counted below.
-        per_user = recall_ndcg(hits, num_targets, self.ks)
-        self.sums += torch.stack([per_user[name].sum() for name in self.names])
-        self.num_users += (num_targets > 0).sum()
+        values = recall_ndcg(hits, num_targets, self.ks)
+        return torch.stack([values[name] for name in self.names]), num_targets
 
     def compute(self) -> dict[str, Tensor]:
         """Return the means by name, float64 scalars; nan if no user had targets."""
