@@ -29,8 +29,8 @@ class CERP(ThresholdPruning):
     Deviations: entries that are kept are the budget's number of those furthest above their thresholds, so that it is
     met exactly, whatever thresholds have grown to; counts are taken after epochs, not steps. The loss is a mean over a
     batch's users and positive items, not a sum, so that its weight does not depend on the size of a batch. Thresholds
-    begin at a sigmoid of -15, as PEP's, instead of -100: there, float32 has no gradient, and the released code moves
-    them by weight decay alone.
+    begin at the sigmoid of -5 instead of -100, where float32 has no gradient and the released code moves them by weight
+    decay alone; from -15, as in PEP, Adam hardly moves those of entries that single losses hardly depend on.
 
     Args:
         density: Share of the meta tables' entries that is kept, in (0, 1] (paper: a half, or as a run asks for).
@@ -47,7 +47,7 @@ class CERP(ThresholdPruning):
         self,
         density: float = 0.5,
         complement: float = 1.0,
-        initial_threshold: float = -15.0,
+        initial_threshold: float = -5.0,
         learn: Epochs = Epochs(max_epochs=50),
         train: Epochs = Epochs(),
     ) -> None:

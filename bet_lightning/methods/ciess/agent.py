@@ -20,8 +20,8 @@ class SideAgent:
     r"""Chooses sizes of one side's rows by their popularity, size and quality, all at once.
 
     A state is :math:`(f, d, q)`, each scaled to [-1, 1]: the row's training interactions, its size in the last
-    iteration, and its quality there relative to the full table's. An iteration's reward is
-    :math:`q' - \lambda (a / d_{max})^2` for a size a and the quality q' that it led to.
+    iteration, and its quality there relative to the full table's. An action is a size, which a repair then changes to
+    :math:`d'`; an iteration's reward is :math:`q' - \lambda (d' / d_{max})^2` for the quality q' that this led to.
 
     Args:
         frequency: ``(n,)`` training interactions.
@@ -72,16 +72,17 @@ class SideAgent:
         best = torch.stack(values, 1).argmax(1, keepdim=True)
         return path.gather(1, best).squeeze(1)
 
-    def learn(self, sizes: Tensor, ratios: Tensor, actions: Tensor, next_ratios: Tensor) -> None:
+    def learn(self, sizes: Tensor, ratios: Tensor, actions: Tensor, next_sizes: Tensor, next_ratios: Tensor) -> None:
         """Remember an iteration and learn from all that is remembered.
 
         Args:
             sizes: ``(n,)`` sizes before it.
             ratios: ``(n,)`` quality before it, relative to the full table's.
-            actions: ``(n,)`` sizes in it.
+            actions: ``(n,)`` sizes that were chosen for it.
+            next_sizes: ``(n,)`` sizes in it, once they were repaired.
             next_ratios: ``(n,)`` quality in it.
         """
-        self.replay.add(sizes, ratios, actions, next_ratios)
+        self.replay.add(sizes, ratios, actions, next_sizes, next_ratios)
         for _ in range(self.settings.num_updates):
             drawn = self.replay.sample(self.settings.batch_size, self.generator)
             popularity = self.popularity[drawn.rows]
@@ -89,8 +90,8 @@ class SideAgent:
                 Transitions(
                     self.states(popularity, drawn.sizes, drawn.ratios),
                     self._to_action(drawn.actions),
-                    self.rewards(drawn.actions, drawn.next_ratios),
-                    self.states(popularity, drawn.actions, drawn.next_ratios),
+                    self.rewards(drawn.next_sizes, drawn.next_ratios),
+                    self.states(popularity, drawn.next_sizes, drawn.next_ratios),
                 )
             )
 
@@ -98,9 +99,9 @@ class SideAgent:
         """Return states, ``(b, 3)`` float32 in [-1, 1]."""
         return torch.stack([popularity, self._to_action(sizes), _to_unit(ratios.float(), 0.0, 1.0)], 1)
 
-    def rewards(self, actions: Tensor, ratios: Tensor) -> Tensor:
+    def rewards(self, sizes: Tensor, ratios: Tensor) -> Tensor:
         """Return the rewards, ``(b,)`` float32, of sizes and of the quality that they led to."""
-        return ratios.float() - self.penalty * (actions / self.high).square()
+        return ratios.float() - self.penalty * (sizes / self.high).square()
 
     def _to_action(self, sizes: Tensor) -> Tensor:
         return _to_unit(sizes.float(), self.low, self.high)

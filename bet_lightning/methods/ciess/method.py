@@ -29,8 +29,9 @@ class CIESS(Method):
 
     The paper's budgets are met by luck: an action counts for a budget that it happens to be within. Here every action
     is repaired before it is trained: sizes in proportion to the chosen ones, clipped to their bounds, that spend the
-    budget exactly (``allocate``; in bytes, as many parameters as the bytes hold, as size rules do). The repaired sizes
-    are what the agents learn from, and each budget has a search of its own, where the paper has one for each penalty.
+    budget exactly (``allocate``; in bytes, as many parameters as the bytes hold, as size rules do). The repair is part
+    of what agents act on: states and rewards have the repaired sizes, actions the chosen ones. Each budget has a search
+    of its own, where the paper has one for each penalty.
 
     Further deviations: noise is drawn for every row, where the released code draws one number for all rows, which a
     repair would undo; it is added before the walk. Episodes begin with a quality ratio of 1, the full table's. Target
@@ -103,7 +104,7 @@ class CIESS(Method):
             allocation = search.choose()
             state["searches"][budget.name] = search.state_dict()
             yield Round([self._probe(search, allocation)], shared=True, epochs_after=self._epochs_after(problem))
-            search.observe(problem.evaluate_users())
+            search.observe(allocation.sizes, problem.evaluate_users())
         state["found"][budget.name] = [sizes for _, sizes in search.best]
         del state["searches"][budget.name]  # what agents remember is large
 

@@ -16,7 +16,8 @@ class Remembered(NamedTuple):
         rows: int64 numbers of rows.
         sizes: float32 sizes before it.
         ratios: float32 quality before it, relative to the full table's.
-        actions: float32 sizes in it.
+        actions: float32 sizes that were chosen for it.
+        next_sizes: float32 sizes in it, once they were repaired.
         next_ratios: float32 quality in it, relative to the full table's.
     """
 
@@ -24,6 +25,7 @@ class Remembered(NamedTuple):
     sizes: Tensor
     ratios: Tensor
     actions: Tensor
+    next_sizes: Tensor
     next_ratios: Tensor
 
 
@@ -41,13 +43,12 @@ class Replay:
     def __init__(self, num_rows: int, capacity: int) -> None:
         self.num_rows = num_rows
         self.count = 0
-        self._kept = torch.zeros(capacity, 4, num_rows)
+        self._kept = torch.zeros(capacity, 5, num_rows)
 
-    def add(self, sizes: Tensor, ratios: Tensor, actions: Tensor, next_ratios: Tensor) -> None:
+    def add(self, sizes: Tensor, ratios: Tensor, actions: Tensor, next_sizes: Tensor, next_ratios: Tensor) -> None:
         """Remember an iteration, ``(num_rows,)`` each: see :class:`Remembered`."""
-        self._kept[self.count % len(self._kept)] = torch.stack(
-            [values.float() for values in (sizes, ratios, actions, next_ratios)]
-        )
+        known = (sizes, ratios, actions, next_sizes, next_ratios)
+        self._kept[self.count % len(self._kept)] = torch.stack([values.float() for values in known])
         self.count += 1
 
     def sample(self, num: int, generator: torch.Generator) -> Remembered:

@@ -53,7 +53,7 @@ class SizeSearch:
 
     Attributes:
         iteration: Iterations that are over.
-        pending: What was chosen for the next iteration; None before that.
+        chosen: ``(num_rows,)`` int64 sizes that agents chose for the next iteration; None before that.
         best: The best actions so far with their quality, the best first, no more than are retrained.
     """
 
@@ -71,7 +71,7 @@ class SizeSearch:
         self.reference = reference
         self.interactions = interactions
         self.iteration = 0
-        self.pending: Allocation | None = None
+        self.chosen: Tensor | None = None
         self.best: list[tuple[float, Tensor]] = []
         self._generator = generator_of(problem.seed)
         total, bounds = method.num_episodes * method.num_iterations, (budget.min_size, budget.shape.width)
@@ -82,33 +82,33 @@ class SizeSearch:
         self._sizes, self._ratios = self._first()
 
     def choose(self) -> Allocation:
-        """Choose sizes for the next iteration, or return those that were chosen before a run was interrupted."""
-        if self.pending is None:
+        """Choose sizes for the next iteration, unless they were chosen before, and repair them."""
+        if self.chosen is None:
             if self.iteration % self.method.num_iterations == 0:
                 self._sizes, self._ratios = self._first()
             sides = zip(self._agents, self._split(self._sizes), self._split(self._ratios), strict=True)
             chosen = torch.cat([agent.choose(sizes, ratios) for agent, sizes, ratios in sides])
-            # last digits may differ between ranks
-            self.pending = Repaired(self.problem.agree(chosen)).allocate(self.problem, self.budget)
-        return self.pending
+            self.chosen = self.problem.agree(chosen)  # last digits may differ between ranks
+        return Repaired(self.chosen).allocate(self.problem, self.budget)
 
-    def observe(self, quality: Tensor) -> None:
+    def observe(self, sizes: Tensor, quality: Tensor) -> None:
         """Learn what the chosen sizes led to.
 
         Args:
+            sizes: ``(num_rows,)`` int64 what they were repaired to.
             quality: ``(num_users,)`` quality of users, nan for those without targets.
         """
-        if self.pending is None:
+        if self.chosen is None:
             raise RuntimeError("nothing was chosen yet")
-        shape, actions = self.budget.shape, self.pending.sizes
-        ratios = torch.cat(quality_ratios(quality, self.reference, self.interactions, shape.num_items))
-        parts = (self._split(values) for values in (self._sizes, self._ratios, actions, ratios))
+        num_items = self.budget.shape.num_items
+        ratios = torch.cat(quality_ratios(quality, self.reference, self.interactions, num_items))
+        parts = (self._split(values) for values in (self._sizes, self._ratios, self.chosen, sizes, ratios))
         for agent, *known in zip(self._agents, *parts, strict=True):
             agent.learn(*known)
-        self._sizes, self._ratios = actions, ratios
-        self._keep_if_good(float(quality.nanmean()), actions)
+        self._sizes, self._ratios = sizes, ratios
+        self._keep_if_good(float(quality.nanmean()), sizes)
         self.iteration += 1
-        self.pending = None
+        self.chosen = None
 
     def _first(self) -> tuple[Tensor, Tensor]:
         """Return sizes and quality ratios that an episode begins with: the full table's."""
@@ -132,7 +132,7 @@ class SizeSearch:
             "iteration": self.iteration,
             "sizes": self._sizes,
             "ratios": self._ratios,
-            "pending": None if self.pending is None else self.pending.sizes,
+            "chosen": self.chosen,
             "best": [list(pair) for pair in self.best],
             "agents": [agent.state_dict() for agent in self._agents],
             "generator": self._generator.get_state(),
@@ -142,8 +142,7 @@ class SizeSearch:
         """Continue from :meth:`state_dict`."""
         self.iteration = state["iteration"]
         self._sizes, self._ratios = state["sizes"], state["ratios"]
-        pending = state["pending"]
-        self.pending = None if pending is None else Allocation(pending, self.budget.plain)
+        self.chosen = state["chosen"]
         self.best = [(quality, sizes) for quality, sizes in state["best"]]
         for agent, saved in zip(self._agents, state["agents"], strict=True):
             agent.load_state_dict(saved)

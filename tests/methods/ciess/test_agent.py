@@ -10,6 +10,7 @@ from torch import Tensor
 from bet_lightning.methods.ciess.agent import SideAgent
 from bet_lightning.methods.ciess.replay import Replay
 from bet_lightning.methods.ciess.settings import AgentSettings
+from bet_lightning.methods.ciess.td3 import Transitions
 from bet_lightning.methods.tasks import generator_of
 
 ROWS, LOW, HIGH, PENALTY = 40, 1, 32, 0.5
@@ -26,12 +27,13 @@ def test_the_last_iterations_are_remembered_row_by_row() -> None:
     replay = Replay(ROWS, capacity=3)
     rows = torch.arange(ROWS)
     for number in range(5):
-        replay.add(rows + 100 * number, rows / 100, rows + 100 * (number + 1), rows / 50)
+        replay.add(rows + 100 * number, rows / 100, rows + 100 * (number + 1), 2 * rows, rows / 50)
     drawn = replay.sample(2_000, generator_of(0))
     iterations = ((drawn.sizes - drawn.rows) / 100).long()
     assert iterations.unique().tolist() == [2, 3, 4] and drawn.rows.unique().equal(rows)
     torch.testing.assert_close(drawn.actions, drawn.sizes + 100)
     torch.testing.assert_close(drawn.ratios, drawn.rows / 100)
+    torch.testing.assert_close(drawn.next_sizes, 2.0 * drawn.rows)
     torch.testing.assert_close(drawn.next_ratios, drawn.rows / 50)
 
 
@@ -77,12 +79,25 @@ def test_the_walks_point_of_most_value_is_chosen(sign: int, monkeypatch: pytest.
     assert chosen.min() >= LOW and chosen.max() <= HIGH and path[:, 0].unique().numel() > 10  # noise differs by row
 
 
+def test_learns_what_its_choice_became(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, met = made(), list[Transitions]()
+    monkeypatch.setattr(agent.td3, "update", met.append)
+    chosen, repaired = torch.randint(LOW, HIGH + 1, (2, ROWS), generator=generator_of(0))
+    agent.learn(SIZES, RATIOS, chosen, repaired, RATIOS.flip(0))
+    (batch,) = met
+    rows = ((batch.states[:, 0] + 1) / 2 * (ROWS - 1)).round().long()  # by their popularity
+    torch.testing.assert_close(batch.states, agent.states(agent.popularity, SIZES, RATIOS)[rows])
+    torch.testing.assert_close(batch.next_states, agent.states(agent.popularity, repaired, RATIOS.flip(0))[rows])
+    torch.testing.assert_close(batch.actions, (2 * (chosen[rows] - LOW) / (HIGH - LOW) - 1).float())
+    torch.testing.assert_close(batch.rewards, agent.rewards(repaired, RATIOS.flip(0))[rows])
+
+
 def test_learns_and_goes_on_from_its_state() -> None:
     first, again = made(), made(seed=3)
 
     def step(agent: SideAgent) -> Tensor:
         chosen = agent.choose(SIZES, RATIOS)
-        agent.learn(SIZES, RATIOS, chosen, chosen / HIGH)
+        agent.learn(SIZES, RATIOS, chosen, chosen // 2, chosen / HIGH)
         return chosen
 
     for _ in range(2):

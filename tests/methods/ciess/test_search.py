@@ -77,7 +77,7 @@ def test_episodes_begin_with_full_sizes_and_the_best_actions_are_kept() -> None:
         first = number % METHOD.num_iterations == 0
         last = search.state_dict()["sizes"]
         assert last.equal(torch.full((USERS + ITEMS,), WIDTH) if first else given_sizes[-2])
-        search.observe(torch.full((USERS,), quality, dtype=torch.float64))
+        search.observe(sizes, torch.full((USERS,), quality, dtype=torch.float64))
     assert [quality for quality, _ in search.best] == [0.4, 0.3]
     assert search.best[0][1].equal(given_sizes[3]) and search.best[1][1].equal(given_sizes[1])
 
@@ -85,7 +85,7 @@ def test_episodes_begin_with_full_sizes_and_the_best_actions_are_kept() -> None:
 def test_goes_on_from_its_state_with_what_was_chosen() -> None:
     def step(search: SizeSearch) -> list[int]:
         sizes = search.choose().sizes
-        search.observe(0.2 + 0.01 * sizes[:USERS].double())
+        search.observe(sizes, 0.2 + 0.01 * sizes[:USERS].double())
         return sizes.tolist()
 
     whole = make_search(Budget(keep_ratio=0.3))
@@ -93,5 +93,5 @@ def test_goes_on_from_its_state_with_what_was_chosen() -> None:
     whole.choose()
     again = make_search(Budget(keep_ratio=0.3))
     again.load_state_dict(copy.deepcopy(whole.state_dict()))
-    assert again.pending is not None and again.iteration == 1
+    assert again.chosen is not None and again.iteration == 1
     assert [step(whole) for _ in range(4)] == [step(again) for _ in range(4)]
