@@ -77,6 +77,10 @@ class Recommender:
         """Return ``recall@k`` and ``ndcg@k`` by name of the network as it is."""
         return self.ranker.evaluate(batches)
 
+    def evaluate_users(self, batches: Iterable[RankingBatch]) -> Tensor:
+        """Return the quality of each user, ``(num_users,)``: see :meth:`Ranker.evaluate_users`."""
+        return self.ranker.evaluate_users(batches)
+
 
 def make_optimizer(
     network: Backbone, schedule: LRSchedule, steps_per_epoch: Callable[[], int], by_rows: bool = False

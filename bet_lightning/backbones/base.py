@@ -145,11 +145,10 @@ class Backbone(nn.Module, ABC):
             for index in range(len(self.tables)):
                 self.tables[index] = QuantizedEmbedding.from_masked(self.masked_table(index), dtype)
 
-    def fit_steps(self) -> None:
-        """Fit the steps of quantised tables to their rows; others have none."""
-        for table in self.tables:
-            if isinstance(table, QuantizedEmbedding):
-                table.fit_steps()
+    def end_epoch(self) -> None:
+        """Let every table do what is due after an epoch of training."""
+        for index in range(len(self.tables)):
+            self.table(index).end_epoch()
 
     def pack(self) -> None:
         """Replace masked tables by packed ones: new parameters, which an optimiser is yet to be given.

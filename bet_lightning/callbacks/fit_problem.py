@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytorch_lightning as pl
-from torch import Tensor
 
 from bet_lightning.callbacks import devices
 from bet_lightning.data import DataSplit, RankingBatch
@@ -42,21 +41,10 @@ class FitProblem(Problem):
             seed=seed,
             num_ranks=trainer.world_size,
             agree=devices.agreement(trainer),
+            alone=lambda: devices.alone(trainer, module),
             journal=journal,
             state=state,
         )
-        self._trainer = trainer
-        self._module = module
-
-    def evaluate(self, user_share: float = 1.0) -> dict[str, float]:
-        """Return validation metrics: see :meth:`Problem.evaluate`."""
-        with devices.alone(self._trainer, self._module):
-            return super().evaluate(user_share)
-
-    def validation_pairs(self) -> tuple[Tensor, Tensor]:
-        """Return all validation interactions: see :meth:`Problem.validation_pairs`."""
-        with devices.alone(self._trainer, self._module):
-            return super().validation_pairs()
 
 
 def validation_users(trainer: pl.Trainer, share: float) -> Iterable[RankingBatch]:

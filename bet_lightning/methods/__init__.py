@@ -3,6 +3,8 @@
 from bet_lightning.methods.autoemb import AutoEmb
 from bet_lightning.methods.base import Method, Problem, run_method
 from bet_lightning.methods.bet import BET, EvenFamily, MixedFamily, PopularityFamily, SpectralFamily
+from bet_lightning.methods.cerp import CERP
+from bet_lightning.methods.ciess import CIESS
 from bet_lightning.methods.esapn import ESAPN
 from bet_lightning.methods.full_at_bits import FullAtBits
 from bet_lightning.methods.magnitude_pruning import MagnitudePruning
@@ -16,6 +18,8 @@ from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
 
 __all__ = [
     "BET",
+    "CERP",
+    "CIESS",
     "ESAPN",
     "PEP",
     "AutoEmb",

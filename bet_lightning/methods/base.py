@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
@@ -62,6 +63,7 @@ class Problem:
         seed: Seed of everything that a method draws.
         num_ranks: Ranks that train tasks of a round at the same time.
         agree: Returns the first rank's value on every rank: on a GPU last digits may differ between ranks.
+        alone: Returns a context in which ``users`` returns those of all ranks, rather than a share of them each.
         journal: Takes down what is measured.
         state: What the method kept in a checkpoint, tensors and plain values; empty at first. A method adds to it what
             it needs in order to go on from its next round.
@@ -80,6 +82,7 @@ class Problem:
         seed: int = 0,
         num_ranks: int = 1,
         agree: Agree = lambda value: value,
+        alone: Callable[[], AbstractContextManager[None]] = nullcontext,
         journal: Journal | None = None,
         state: dict[str, Any] | None = None,
     ) -> None:
@@ -90,6 +93,7 @@ class Problem:
         self.seed = seed
         self.num_ranks = num_ranks
         self.agree = agree
+        self.alone = alone
         self.journal = journal or Journal()
         self.state: dict[str, Any] = {} if state is None else state
         self._users = users
@@ -107,13 +111,31 @@ class Problem:
 
     def evaluate(self, user_share: float = 1.0) -> dict[str, float]:
         """Return validation metrics of the backbone as it is on a share of the users, the same on every rank."""
-        return self.agree(self.recommender.evaluate(self._users(user_share)))
+        with self.alone():
+            return self.agree(self.recommender.evaluate(self._users(user_share)))
+
+    def evaluate_users(self) -> Tensor:
+        """Return every user's quality on validation, the same on every rank.
+
+        Returns:
+            ``(num_users,)`` float64: the mean of the user's recall and ndcg; nan for users without targets.
+        """
+        with self.alone():
+            return self.agree(self.recommender.evaluate_users(self._users(1.0)))
+
+    def interactions(self) -> tuple[Tensor, Tensor]:
+        """Return the training interactions of the validation users: users and items, ``(n,)`` int64 each."""
+        with self.alone():
+            batches = list(self._users(1.0))
+        users = torch.cat([batch.users[batch.seen_rows] for batch in batches])
+        return users, torch.cat([batch.seen_items for batch in batches])
 
     def validation_pairs(self) -> tuple[Tensor, Tensor]:
         """Return users and items ``(num_pairs,)`` int64 of all validation interactions, the same on every rank."""
-        batches = list(self._users(1.0))
-        users = [batch.users[batch.target_rows] for batch in batches]
-        return torch.cat(users), torch.cat([batch.target_items for batch in batches])
+        with self.alone():
+            batches = list(self._users(1.0))
+        users = torch.cat([batch.users[batch.target_rows] for batch in batches])
+        return users, torch.cat([batch.target_items for batch in batches])
 
     def suffix(self, budget: ResolvedBudget) -> str:
         """Return what names of results for a budget end in: nothing where there is one budget."""

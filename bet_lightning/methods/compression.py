@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
 from bet_lightning.allocation import Allocation
 from bet_lightning.backbones import Backbone
-from bet_lightning.checkpoints import UNREADABLE, read_run
 from bet_lightning.methods.base import Method, Problem
 from bet_lightning.methods.bet.settings import PretrainSettings
+from bet_lightning.methods.pretraining import pretraining
 from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task, Weights
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.schedule import LRSchedule
@@ -96,7 +95,8 @@ class Compression(Method):
         budgets = self._feasible(problem.budgets)
         if "pretrained" not in problem.state:
             after = len(budgets) * self.train.max_epochs
-            (full,) = yield Round([self._pretraining(problem)], shared=True, epochs_after=after)
+            task = pretraining(problem, self.pretrain, turned=self.turned)
+            (full,) = yield Round([task], shared=True, epochs_after=after)
             problem.state["pretrained"] = problem.agree(dict(full.weights))
         done = problem.state.setdefault("done", [])
         for budget in budgets:
@@ -128,21 +128,6 @@ class Compression(Method):
         if not feasible:
             raise ValueError(refused)
         return feasible
-
-    def _pretraining(self, problem: Problem) -> Task:
-        """The training of the full table, or the validation of an earlier run's."""
-        task = problem.full_task(self.pretrain, turned=self.turned)
-        if self.pretrain.checkpoint:
-            earlier = read_run(self.pretrain.checkpoint, problem.network)
-            weights = earlier.method_state.get("pretrained", earlier.weights)
-            try:
-                problem.network.load_state_dict(weights)
-            except UNREADABLE:
-                raise ValueError(
-                    f"{self.pretrain.checkpoint}: not the full table of this backbone on this data"
-                ) from None
-            task = replace(task, epochs=replace(self.pretrain, max_epochs=0), weights=weights)
-        return task
 
 
 def full_tables(weights: Weights) -> list[Tensor]:

@@ -133,13 +133,28 @@ class RankingMetrics(Metric):
         Raises:
             ValueError: If the lists are too short, or the targets not sorted or not unique.
         """
+        self.per_user, num_targets = self.measure(top_items, target_rows, target_items, num_items)
+        self.sums += self.per_user.sum(0)  # a user without targets has no hits, and is not counted below
+        self.num_users += (num_targets > 0).sum()
+
+    def measure(
+        self, top_items: Tensor, target_rows: Tensor, target_items: Tensor, num_items: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the metrics of each user of a batch, without adding them up.
+
+        Args:
+            top_items: See :meth:`update`, as of all arguments.
+            target_rows: See there.
+            target_items: See there.
+            num_items: See there.
+
+        Returns:
+            ``(b, len(names))`` float64, and the number of targets of each user, ``(b,)`` int64.
+        """
         num_targets = torch.bincount(target_rows, minlength=top_items.shape[0])
         hits = hits_at_k(top_items, target_rows, target_items, num_items)
-        # A row without targets has no hits and is not counted below.
         found = recall_ndcg(hits, num_targets, self.ks)
-        self.per_user = torch.stack([found[name] for name in self.names], 1)
-        self.sums += self.per_user.sum(0)
-        self.num_users += (num_targets > 0).sum()
+        return torch.stack([found[name] for name in self.names], 1), num_targets
 
     def compute(self) -> dict[str, Tensor]:
         """Return the means by name, float64 scalars; nan if no user had targets."""

@@ -150,6 +150,32 @@ class Ranker:
         self.network.train(training)
         return metrics
 
+    @torch.no_grad()
+    def evaluate_users(self, batches: Iterable[RankingBatch]) -> Tensor:
+        """Return the quality of each user's list: the mean of its metrics, with the network in evaluation mode.
+
+        Args:
+            batches: Blocks of users with their targets.
+
+        Returns:
+            ``(num_users,)`` float64 on the CPU, nan for users without targets.
+        """
+        training = self.network.training
+        self.network.eval()
+        self.start()
+        device = self.network.frequency.device
+        found = torch.full((self.network.num_users,), torch.nan, dtype=torch.float64)
+        for batch in batches:
+            block = type(batch)(*(tensor.to(device) for tensor in batch))
+            top = self.rank(block, max(self.metrics.ks))
+            values, num_targets = self.metrics.measure(
+                top.items, block.target_rows, block.target_items, self.network.num_items
+            )
+            found[batch.users.cpu()] = values.mean(1).masked_fill(num_targets == 0, torch.nan).cpu()
+        self.start()
+        self.network.train(training)
+        return found
+
     def users_per_block(self) -> int:
         """Return how many users to rank at once, whatever the size of a batch.
 

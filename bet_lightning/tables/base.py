@@ -63,6 +63,9 @@ class EmbeddingTable(nn.Module, ABC):
         """Return parameters whose learning rate is another than the values', and how many times theirs it is."""
         return ()
 
+    def end_epoch(self) -> None:
+        """Do what is due after every epoch that the table is trained for."""
+
     def describe(self) -> Description:
         """Return the name of the class and the arguments that :meth:`from_description` takes, plain values."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it is rebuilt")

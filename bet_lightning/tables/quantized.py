@@ -53,6 +53,10 @@ class QuantizedEmbedding(MaskedEmbedding):
         table.fit_steps()
         return table
 
+    def end_epoch(self) -> None:
+        """Fit the steps to the rows as they are now."""
+        self.fit_steps()
+
     @torch.no_grad()
     def fit_steps(self) -> None:
         """Give every column a scale, and then every row the step of least squared error in units of them."""

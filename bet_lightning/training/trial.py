@@ -103,7 +103,7 @@ class Trial:
         self.epoch += 1
         if metrics is not None:
             self.record(network, metrics)
-        network.fit_steps()
+        network.end_epoch()
         self._stopped = self.task.stop is not None and self.task.stop(network)
 
     def record(self, network: Backbone, metrics: Mapping[str, float]) -> None:

@@ -129,13 +129,13 @@ def test_takes_the_full_table_of_an_earlier_run(tmp_path: Path, capsys: pytest.C
     settings["pretrain"] = {"checkpoint": compressed}
     with pytest.raises(SystemExit):
         main(["fit", "--config", str(write_config(tmp_path, "third", method=method, budget=["2500B"]))])
-    assert "not the full table of this backbone on this data" in capsys.readouterr().err
+    assert "not a checkpoint of this backbone on this data" in capsys.readouterr().err
 
 
 def test_names_a_checkpoint_that_is_of_other_data(tmp_path: Path) -> None:
     path = tmp_path / "other.ckpt"
     torch.save({"state_dict": {"backbone.tables.0.weight": torch.zeros(3, 8)}}, path)
-    with pytest.raises(ValueError, match=r"other\.ckpt: not the full table of this backbone on this data"):
+    with pytest.raises(ValueError, match=r"other\.ckpt: not a checkpoint of this backbone on this data"):
         run(OneBit(pretrain=PretrainSettings(checkpoint=str(path))), ["2500B"])
 
 

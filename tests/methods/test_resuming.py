@@ -14,6 +14,16 @@ from tests.interruption import Interrupted, interrupted_after
 
 COMPRESSIONS = ["FullAtBits", "MagnitudePruning", "OneBit", "ProductQuantization"]
 METHODS: dict[str, Any] = {
+    "CIESS": {
+        "num_episodes": 1,
+        "num_iterations": 2,
+        "probe_epochs": 2,
+        "num_actions": 1,
+        "agent": {"hidden": 8, "batch_size": 64},
+        "pretrain": {"max_epochs": 2},
+        "train": {"max_epochs": 2},
+    },
+    "CERP": {"learn": {"max_epochs": 2}, "train": {"max_epochs": 2}},
     "PEP": {"learn": {"max_epochs": 2}, "train": {"max_epochs": 2}},
     "QuotientRemainder": {"train": {"max_epochs": 2}},
     **{name: {"learn": {"max_epochs": 2}, "train": {"max_epochs": 2}} for name in ("AutoEmb", "ESAPN")},
@@ -44,6 +54,8 @@ def run(folder: Path, name: str, method: str, after: int = 0) -> list[ResultReco
 @pytest.mark.parametrize(
     ("method", "cuts"),
     [
+        ("CIESS", [1, 3, 5, 7, 9, 13]),
+        ("CERP", [1, 2, 3, 5, 7]),
         ("PEP", [1, 2, 3, 5, 7]),
         ("QuotientRemainder", [1, 2, 3]),
         *((name, [1, 2, 3, 5]) for name in ("AutoEmb", "ESAPN", "OptEmbed")),
@@ -54,6 +66,6 @@ def test_goes_on_where_it_was_broken_off(method: str, cuts: list[int], tmp_path:
     if method == "ProductQuantization":
         pytest.importorskip("faiss")
     whole = run(tmp_path, "whole", method)
-    assert len(whole) == (3 if method in COMPRESSIONS else 2)  # with the full table
+    assert len(whole) == (3 if method in (*COMPRESSIONS, "CIESS") else 2)  # with the full table
     for after in cuts:
         assert run(tmp_path, f"cut{after}", method, after) == whole

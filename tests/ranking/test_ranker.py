@@ -125,6 +125,20 @@ def test_an_evaluation_is_the_mean_over_users_and_begins_anew(network: MF) -> No
     assert not network.training
 
 
+def test_a_users_quality_is_the_mean_of_its_own_metrics(network: MF) -> None:
+    seen = Csr.from_pairs(np.array([0, 0, 1, 2]), np.array([0, 3, 1, 2]), 3, 5)
+    targets = Csr.from_pairs(np.array([0, 1, 1]), np.array([1, 0, 4]), 3, 5)
+    found = make_ranker(network)
+    network.train()
+    by_user = found.evaluate_users(RankingLoader(np.array([2, 1, 0]), seen, targets, batch_size=2))
+    assert by_user.shape == (3,) and by_user[2].isnan() and network.training
+    for user in (0, 1):
+        metrics = found.evaluate(RankingLoader(np.array([user]), seen, targets, batch_size=1))
+        assert float(by_user[user]) == pytest.approx(np.mean([*metrics.values()]))
+    missing = found.evaluate_users(RankingLoader(np.array([1]), seen, targets, batch_size=1))
+    assert missing[0].isnan() and missing[1] == by_user[1]
+
+
 def test_a_softmax_ranks_by_cosine_norm_and_popularity(network: MF) -> None:
     objective = SampledSoftmax(norm_power=0.5, popularity_power=0.25)
     found = Ranker(network, objective, RankingMetrics((1, 2)))
