@@ -21,7 +21,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich import get_console
 
 from bet_lightning import __version__, backbones, data, methods, modules, objectives  # noqa: F401  (class names)
-from bet_lightning.callbacks import PredictionWriter, SearchProgressBar
+from bet_lightning.callbacks import ColumnsStrategy, PredictionWriter, SearchProgressBar
 from bet_lightning.callbacks.run_files import LastCheckpoint, RunLogger, SaveRunConfig, move_aside, prefer_offline
 from bet_lightning.callbacks.table_search import TableSearch
 from bet_lightning.compare.command import compare
@@ -141,6 +141,8 @@ class BETCLI(LightningCLI):
         if config["enable_progress_bar"] is not False:
             callbacks.append(SearchProgressBar())
         kwargs["callbacks"] = callbacks
+        if config["strategy"] == "columns":
+            kwargs["strategy"] = ColumnsStrategy()
         plugins = config["plugins"] or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):

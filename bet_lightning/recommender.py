@@ -15,6 +15,7 @@ from bet_lightning.optimizers import RowAdam, release_rows
 from bet_lightning.ranking.metrics import RankingMetrics
 from bet_lightning.ranking.ranker import Ranker
 from bet_lightning.schedule import LRSchedule
+from bet_lightning.tables.column_shard import ColumnShard
 
 if TYPE_CHECKING:
     from bet_lightning.data import BPRBatch, RankingBatch
@@ -58,8 +59,17 @@ class Recommender:
         return self.ranker.metrics.ks
 
     def loss(self, batch: BPRBatch) -> Tensor:
-        """Return the loss of a batch of triplets."""
-        return total_loss(self.network, self.objective, self.l2, batch)
+        """Return the loss of a batch of triplets.
+
+        Ranks that share a table's columns out have the same batch, each computes a part of its loss, and has the
+        gradient of that part.
+        """
+        table = self.network.table()
+        if not isinstance(table, ColumnShard):
+            return total_loss(self.network, self.objective, self.l2, batch)
+        part = self.objective.part(batch, table.rank, table.num_ranks)
+        share = len(part.users) / len(batch.users)
+        return table.total(share * total_loss(self.network, self.objective, self.l2, part))
 
     def evaluate(self, batches: Iterable[RankingBatch]) -> dict[str, float]:
         """Return ``recall@k`` and ``ndcg@k`` by name of the network as it is."""

@@ -68,6 +68,7 @@ class InteractionDataModule(pl.LightningDataModule):
 
     Attributes:
         shared: Whether several processes divide triplets and users among themselves; otherwise each process has all.
+        whole_batches: Whether each process has all triplets nevertheless.
         num_skipped: After ``setup``, the number of users without targets in ``valid`` and in ``test``.
 
     Raises:
@@ -102,6 +103,7 @@ class InteractionDataModule(pl.LightningDataModule):
         """Check and keep the arguments. No file is read before ``setup``."""
         super().__init__()
         self.shared = True
+        self.whole_batches = False
         self._own_paths = _collect_paths(path, train_path, valid_path, test_path)
         self.name: str = own_name(self._own_paths["train"]) if self._own_paths else name
         self.data_dir = data_dir
@@ -188,7 +190,7 @@ class InteractionDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> TripletLoader:
         """Return the loader of triplets: each training pair once per epoch, with a negative item."""
-        self.triplets.rank, self.triplets.world_size = self._ranks()
+        self.triplets.rank, self.triplets.world_size = (0, 1) if self.whole_batches else self._ranks()
         return TripletLoader(self.triplets)
 
     def val_dataloader(self) -> RankingLoader:

@@ -185,10 +185,10 @@ def test_a_module_is_wrapped_again_only_where_it_has_new_parameters() -> None:
     trainer: Any = SimpleNamespace(strategy=strategy, world_size=2)
     strategy.configure_ddp()
     first = strategy.model
-    devices.wrap_again(trainer)
+    devices.wrap_again(trainer, module.network)
     assert strategy.model is first
     module.network.pack()
-    devices.wrap_again(trainer)
+    devices.wrap_again(trainer, module.network)
     assert isinstance(strategy.model, DistributedDataParallel) and strategy.model is not first
     assert devices._known(strategy.model) == {id(parameter) for parameter in module.parameters()}
     assert strategy.model.broadcast_buffers is False
@@ -202,7 +202,7 @@ def test_one_device_needs_nothing_of_this(tmp_path: Path) -> None:
     assert devices.agreement(trainer)(value) is value
     devices.share_data(trainer, module, False)
     assert data.shared and module.shared
-    devices.wrap_again(trainer)
+    devices.wrap_again(trainer, module.network)
     with devices.alone(trainer, module):
         assert data.shared and module.shared
 
