@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from jsonargparse import ArgumentError, Namespace
+from jsonargparse import ArgumentError
 from lightning_fabric.plugins import CheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -21,12 +21,11 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich import get_console
 
 from bet_lightning import __version__, backbones, data, methods, modules, objectives  # noqa: F401  (class names)
-from bet_lightning.budget import FORMS
-from bet_lightning.callbacks import PredictionWriter, SearchProgressBar
+from bet_lightning.callbacks import ColumnsStrategy, PredictionWriter, SearchProgressBar
 from bet_lightning.callbacks.run_files import LastCheckpoint, RunLogger, SaveRunConfig, move_aside
 from bet_lightning.callbacks.table_search import TableSearch
 from bet_lightning.callbacks.user_metrics import UserMetricsCollector
-from bet_lightning.data.sources import SYNTHETIC, held_name, own_name
+from bet_lightning.command_line import data_name, usage, with_new_budget
 from bet_lightning.deploy.checkpoint_io import FileCheckpointIO, check_checkpoint
 from bet_lightning.deploy.exporting import best_checkpoint
 from bet_lightning.errors import one_line
@@ -47,7 +46,6 @@ _DEFAULTS = {  # what a call without a config trains, and with what
     "search.method": {"class_path": "BET"},
 }
 
-_BUDGETS = ("--search.budget", *(f"--search.budget.{form}" for form in FORMS))
 _HARMLESS_WARNINGS = (
     ".*smaller than the logging interval.*",
     ".*LeafSpec.*",
@@ -94,7 +92,7 @@ class BETCLI(LightningCLI):
         if config.data is None:
             raise ValueError("--data null: a run needs data")
         if not config.trainer.default_root_dir:
-            name = Path(str(config.config[0])).stem if config.config else _data_name(config.data)
+            name = Path(str(config.config[0])).stem if config.config else data_name(config.data)
             config.trainer.default_root_dir = str(dashboards.sweep_folder() or Path("runs", name))
         if config.get("ckpt_path") is not None:
             last = Path(config.trainer.default_root_dir) / "checkpoints" / "last.ckpt"
@@ -153,6 +151,8 @@ class BETCLI(LightningCLI):
             callbacks.append(SearchProgressBar())
         callbacks.append(self._users)
         kwargs["callbacks"] = callbacks
+        if config["strategy"] == "columns":
+            kwargs["strategy"] = ColumnsStrategy()
         plugins = config["plugins"] or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
@@ -210,34 +210,6 @@ class BETCLI(LightningCLI):
         return Path(self.trainer.default_root_dir)
 
 
-def _data_name(settings: Namespace) -> str:
-    """Name of the data that a call without a config is about."""
-    arguments = settings.init_args
-    path, source, name = (arguments.get(key) for key in ("path", "source", "name"))
-    path = path or arguments.get("train_path")
-    if path:
-        return own_name(Path(path))
-    if source and name == SYNTHETIC:
-        made = source.class_path if isinstance(source, Namespace) else source
-        return made.rpartition(".")[2].lower() if isinstance(made, str) else held_name(made)
-    return str(name)
-
-
-def _usage(command: str) -> str:
-    """Return what a command's help begins with: most options are Lightning's, and come first in its list."""
-    common = "[--config FILE] [--data.path FILE] [--search.budget BUDGET] [--model.backbone CLASS] [options]"
-    details = "--print_config shows all settings and their defaults, --search.method.help BET explains the search's"
-    return f"bet_lightning {command} {common}\n\n{details}"
-
-
-def _with_new_budget(words: list[str]) -> list[str]:
-    """Let a budget on the command line replace a configuration's, which may be in another form."""
-    for place, word in enumerate(words):
-        if word.partition("=")[0] in _BUDGETS:
-            return [*words[:place], "--search.budget=null", *words[place:]]
-    return words
-
-
 def main(args: ArgsType = None) -> None:
     """Run the command line.
 
@@ -251,7 +223,7 @@ def main(args: ArgsType = None) -> None:
     words = sys.argv[1:] if args is None else args
     debug = isinstance(words, list) and "--debug" in words
     if isinstance(words, list):
-        words = _with_new_budget([word for word in words if word != "--debug"])
+        words = with_new_budget([word for word in words if word != "--debug"])
     if not log.handlers:
         log.addHandler(_Lines())
         log.setLevel(logging.INFO if getattr(rank_zero_only, "rank", 0) == 0 else logging.WARNING)
@@ -280,7 +252,7 @@ def main(args: ArgsType = None) -> None:
                 "description": "Fit a recommender's embedding table into a memory budget. Beside the commands below: "
                 "`compare FILE` runs the missing cells of a table of experiments.",
                 "exit_on_error": False,
-                **{name: {"exit_on_error": False, "usage": _usage(name)} for name in BETCLI.subcommands()},
+                **{name: {"exit_on_error": False, "usage": usage(name)} for name in BETCLI.subcommands()},
             },
             trainer_defaults={
                 "max_epochs": -1,

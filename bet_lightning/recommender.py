@@ -15,6 +15,7 @@ from bet_lightning.optimizers import RowAdam, release_rows
 from bet_lightning.ranking.metrics import RankingMetrics
 from bet_lightning.ranking.ranker import Ranker
 from bet_lightning.schedule import LRSchedule
+from bet_lightning.tables.column_shard import ColumnShard
 
 if TYPE_CHECKING:
     from bet_lightning.data import BPRBatch, RankingBatch
@@ -67,9 +68,15 @@ class Recommender:
     def loss(self, batch: BPRBatch) -> Tensor:
         """Return the loss of a batch of triplets.
 
-        The auxiliary loss comes first: it may change what the tables read as in the batch.
+        The auxiliary loss comes first: it may change what the tables read as in the batch. Ranks that share a table's
+        columns out have the same batch, each computes a part of its loss, and has the gradient of that part.
         """
         auxiliary = None if self.auxiliary_loss is None else self.auxiliary_loss(self, batch)
+        table = self.network.table()
+        if isinstance(table, ColumnShard):
+            part = self.objective.part(batch, table.rank, table.num_ranks)
+            share = len(part.users) / len(batch.users)
+            return table.total(share * total_loss(self.network, self.objective, self.l2, part))
         loss = total_loss(self.network, self.objective, self.l2, batch)
         return loss if auxiliary is None else loss + auxiliary
 

@@ -1,5 +1,9 @@
-"""Breaks a run off in its middle, as a crash would: after an epoch's checkpoint has been written."""
+"""Breaks a run off in its middle, as a crash would: after an epoch's checkpoint has been written.
 
+``python -m tests.interruption EPOCHS fit …`` does so to a command.
+"""
+
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -7,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from bet_lightning.callbacks.table_search import TableSearch
+from bet_lightning.cli import main
 
 
 class Interrupted(Exception):
@@ -28,3 +33,8 @@ def interrupted_after(epochs: int) -> Iterator[None]:
         yield
     finally:
         TableSearch.on_train_epoch_start = start  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    with interrupted_after(int(sys.argv[1])):
+        main(sys.argv[2:])

@@ -17,6 +17,7 @@ from bet_lightning.table_format import TableFormat, TableShape
 from bet_lightning.tables.base import EmbeddingTable, Fill
 from bet_lightning.tables.masked import MaskedEmbedding, check_sizes
 from bet_lightning.tables.packed import PackedEmbedding
+from bet_lightning.tables.prefix_table import PrefixTable
 from bet_lightning.tables.quantized import QuantizedEmbedding
 
 
@@ -69,14 +70,14 @@ class Backbone(nn.Module, ABC):
         """Return one of the tables."""
         return cast(EmbeddingTable, self.tables[index])
 
-    def prefix_table(self, index: int = 0) -> MaskedEmbedding | PackedEmbedding:
+    def prefix_table(self, index: int = 0) -> PrefixTable:
         """Return one of the tables for what needs sizes.
 
         Raises:
             ValueError: If it is no prefix table.
         """
         table = self.table(index)
-        if not isinstance(table, MaskedEmbedding | PackedEmbedding):
+        if not isinstance(table, PrefixTable):
             raise ValueError(f"a table with a size for every row is needed, got {type(table).__name__}")
         return table
 
@@ -87,14 +88,14 @@ class Backbone(nn.Module, ABC):
             ValueError: If it is not masked.
         """
         table = self.prefix_table(index)
-        if isinstance(table, PackedEmbedding):
+        if not isinstance(table, MaskedEmbedding):
             raise ValueError("the tables are packed: unpack() them before their sizes, basis or whole rows are changed")
         return table
 
     @property
     def has_prefix_tables(self) -> bool:
         """Whether the tables are masked or packed, so that every row has a size."""
-        return isinstance(self.table(), MaskedEmbedding | PackedEmbedding)
+        return isinstance(self.table(), PrefixTable)
 
     @property
     def is_packed(self) -> bool:
@@ -160,10 +161,9 @@ class Backbone(nn.Module, ABC):
                 self.tables[index] = PackedEmbedding.from_masked(table)
 
     def unpack(self) -> None:
-        """Replace packed and quantised tables by masked ones that read the same: new parameters as well."""
-        for index, table in enumerate(self.tables):
-            if isinstance(table, PackedEmbedding | QuantizedEmbedding):
-                self.tables[index] = table.to_masked()
+        """Replace tables by masked ones that read the same, packed and quantised ones by new parameters."""
+        for index in range(len(self.tables)):
+            self.tables[index] = self.prefix_table(index).to_masked()
 
     @property
     def shape(self) -> TableShape:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from bet_lightning.backbones.abilities import Refit
 from bet_lightning.backbones.base import Backbone
 from bet_lightning.backbones.basis import principal_axes, rotate
 from bet_lightning.backbones.dot_products import squared_norms, triplet_scores
+from bet_lightning.tables.column_shard import ColumnShard
 
 
 class Factors(NamedTuple):
@@ -31,7 +32,12 @@ class DotProductBackbone(Backbone):
 
     Unless a class says otherwise, final vectors are linear in the table, each column apart: rotating its columns
     rotates them in the same way, and no score changes.
+
+    Attributes:
+        columns_are_apart: Whether that is so, and processes may each hold some of the columns.
     """
+
+    columns_are_apart: ClassVar[bool] = True
 
     @abstractmethod
     def propagate(self, ego: Tensor) -> Tensor:
@@ -74,6 +80,11 @@ class DotProductBackbone(Backbone):
         Args:
             rows: ``(r,)`` int64, in any order, repeats allowed.
         """
+        table = self.table()
+        return table.exchange(rows, self._gather) if isinstance(table, ColumnShard) else self._gather(rows)
+
+    def _gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same in the columns that are held here."""
         ego = self.ego()
         return self.propagate(ego).index_select(0, rows), squared_norms(ego.index_select(0, rows))
 
@@ -86,7 +97,8 @@ class DotProductBackbone(Backbone):
     @torch.no_grad()
     def encode(self) -> Factors:
         """Return the final vectors of all users and items."""
-        final = self.propagate(self.ego())
+        final, table = self.propagate(self.ego()), self.table()
+        final = table.whole(final) if isinstance(table, ColumnShard) else final
         return Factors(final[: self.num_users], final[self.num_users :])
 
     @torch.no_grad()

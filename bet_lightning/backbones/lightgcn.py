@@ -193,11 +193,11 @@ class LightGCN(DotProductBackbone):
             self._last_pursuit = last = TablePursuit(full.clone(), partial(self._propagate_by, self._own), importance)
         return last
 
-    def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def _gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return final vectors and squared norms of ``rows``; the last layer is computed for these rows alone."""
         block = self.graph.cut(rows) if self.num_layers else None
         if block is None:
-            return super().gather(rows)
+            return super()._gather(rows)
         final, ego = self.graph.propagate_rows(self.ego(), self.num_layers, block)
         final = self._reweigh(self._own, final, ego)
         return final.index_select(0, block.positions), squared_norms(ego).index_select(0, block.positions)

@@ -9,6 +9,7 @@ from bet_lightning.backbones.dot import DotProductBackbone
 from bet_lightning.backbones.dot_products import squared_norms, triplet_scores_and_norms
 from bet_lightning.backbones.graph import Edges
 from bet_lightning.backbones.initialization import fill_normal
+from bet_lightning.tables.column_shard import ColumnShard
 
 
 class MF(DotProductBackbone):
@@ -40,13 +41,15 @@ class MF(DotProductBackbone):
         """Return a copy of the table: there is nothing to propagate, and final vectors must not follow the weights."""
         return ego.clone()
 
-    def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def _gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the masked table rows and their squared norms: see :meth:`DotProductBackbone.gather`."""
         values = self.table().narrow(rows)
         return values, squared_norms(values)
 
     def forward(self, users: Tensor, pos_items: Tensor, neg_items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Score a batch of triplets: see :meth:`Backbone.forward`. Only the batch's rows are masked."""
+        if isinstance(self.table(), ColumnShard):
+            return super().forward(users, pos_items, neg_items)
         rows = torch.cat([users, self.item_rows(pos_items), self.item_rows(neg_items)])
         pos_scores, neg_scores, norms = triplet_scores_and_norms(self.table().narrow(rows))
         return pos_scores, neg_scores, norms.sum() / (2 * users.numel())

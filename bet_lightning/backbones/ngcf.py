@@ -43,6 +43,7 @@ class NGCF(DotProductBackbone):
     """
 
     rebuilds_rows = True
+    columns_are_apart = False
     scoring_settings: ClassVar[tuple[str, ...]] = ("num_layers", "negative_slope")
     # its layers relearn what a cut takes away: untrained, a cut table tells little
     recipe: ClassVar[Recipe] = Recipe(schedule=LRSchedule(lr=0.01, decay=0.92), probe_epochs=1)
@@ -84,11 +85,11 @@ class NGCF(DotProductBackbone):
             outputs.append(functional.normalize(hidden))
         return torch.cat(outputs, dim=1)
 
-    def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def _gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return final vectors and squared norms of ``rows``; the last layer is computed for these rows alone."""
         block = self.graph.cut(rows)
         if block is None:
-            return super().gather(rows)
+            return super()._gather(rows)
         hidden = self.ego()
         outputs = []
         for layer in range(self.num_layers - 1):

@@ -17,9 +17,16 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from bet_lightning.backbones import Backbone
 from bet_lightning.methods.base import Agree, T
 from bet_lightning.methods.tasks import Outcome, Round
 from bet_lightning.modules import RecommenderModule
+from bet_lightning.tables.column_shard import ColumnShard
+
+
+def holds_columns(network: Backbone) -> bool:
+    """Whether this rank holds some columns of the table alone."""
+    return isinstance(network.table(), ColumnShard)
 
 
 def any_rank(trainer: pl.Trainer, condition: bool) -> bool:
@@ -64,9 +71,13 @@ def share_data(trainer: pl.Trainer, module: RecommenderModule, shared: bool) -> 
         shared: Whether the ranks train one table together.
     """
     data = trainer.datamodule  # type: ignore[attr-defined]
-    if trainer.world_size == 1 or data.shared == shared:
+    if trainer.world_size == 1:
         return
-    data.shared = module.shared = shared
+    wanted = shared, holds_columns(module.network)  # with columns of its own a rank needs all triplets
+    if (data.shared, data.whole_batches) == wanted:
+        return
+    module.shared = shared
+    data.shared, data.whole_batches = wanted
     wrapped = trainer.strategy.model
     if isinstance(wrapped, DistributedDataParallel):
         wrapped.require_backward_grad_sync = wrapped.require_forward_param_sync = shared
@@ -91,10 +102,13 @@ def alone(trainer: pl.Trainer, module: RecommenderModule) -> Iterator[None]:
         data.shared = module.shared = before
 
 
-def wrap_again(trainer: pl.Trainer) -> None:
+def wrap_again(trainer: pl.Trainer, network: Backbone) -> None:
     """Average the gradients of parameters, too, that are new since the module was wrapped; on all ranks at once."""
     strategy = trainer.strategy
     if not isinstance(strategy, DDPStrategy) or strategy.model is None:
+        return
+    if holds_columns(network):
+        strategy.model = strategy.lightning_module  # each rank has parameters of its own
         return
     wrapped = strategy.model
     now = {id(parameter) for parameter in strategy.lightning_module.parameters()}  # type: ignore[union-attr]

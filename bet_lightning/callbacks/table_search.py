@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from bet_lightning.budget import BudgetLike, parse_budgets
 from bet_lightning.callbacks import devices
 from bet_lightning.callbacks.budgets import each_once, resolve_by_form
+from bet_lightning.callbacks.columns import share_columns
 from bet_lightning.callbacks.fit_problem import FitProblem, dataset_of, hold, module_of, validation_users
 from bet_lightning.callbacks.options import check_options
 from bet_lightning.callbacks.recorder import Recorder
@@ -195,7 +196,8 @@ class TableSearch(pl.Callback):
         """Give the module, which has a trial's weights and tables, the learning rate and a fresh optimiser."""
         assert self.trial
         if self._is_shared(trainer):
-            devices.wrap_again(trainer)
+            share_columns(trainer, module.network)
+            devices.wrap_again(trainer, module.network)
         module.schedule = self.trial.task.schedule or module.recommender.schedule
         module.recommender.auxiliary_loss = self.trial.task.auxiliary_loss
         trainer.strategy.setup_optimizers(trainer)
@@ -221,8 +223,8 @@ class TableSearch(pl.Callback):
             self._take_round(trainer, None)
             trainer.should_stop = True
             return
-        devices.share_data(trainer, module, self._is_shared(trainer))
         self._begin(trainer, module)
+        devices.share_data(trainer, module, self._is_shared(trainer))
 
     def _validate_untrained(self, trainer: pl.Trainer, module: RecommenderModule) -> None:
         """Validate a table as it is."""

@@ -84,6 +84,7 @@ class InteractionDataModule(pl.LightningDataModule):
     Attributes:
         split: The split; before ``setup`` None if none is given.
         shared: Whether several processes divide triplets and users among themselves; otherwise each process has all.
+        whole_batches: Whether each process has all triplets nevertheless.
         num_skipped: After ``setup``, the number of users without targets in ``valid`` and in ``test``.
 
     Raises:
@@ -125,6 +126,7 @@ class InteractionDataModule(pl.LightningDataModule):
             if size is not None and size < 1:
                 raise ValueError(f"data.{flag} must be at least 1, got {size}")
         self.shared = True
+        self.whole_batches = False
         self.split = split
         self.ratios = ratios
         self.valid_ratio = valid_ratio
@@ -207,7 +209,7 @@ class InteractionDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> TripletLoader:
         """Return the loader of triplets: each training pair once per epoch, with a negative item."""
-        self.triplets.rank, self.triplets.world_size = self._ranks()
+        self.triplets.rank, self.triplets.world_size = (0, 1) if self.whole_batches else self._ranks()
         return TripletLoader(self.triplets)
 
     def val_dataloader(self) -> RankingLoader:

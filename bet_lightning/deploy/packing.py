@@ -26,8 +26,8 @@ from bet_lightning.serving.packed_table import TENSORS, VERSION, PackedTable
 from bet_lightning.serving.rows import row_order
 from bet_lightning.serving.sizes import pack_sizes, sizes_by_number
 from bet_lightning.table_format import TableFormat, coarsest_grid
-from bet_lightning.tables.masked import MaskedEmbedding, size_dtype
-from bet_lightning.tables.packed import PackedEmbedding
+from bet_lightning.tables.masked import size_dtype
+from bet_lightning.tables.prefix_table import PrefixTable
 from bet_lightning.tables.prefixes import pack
 from bet_lightning.tables.quantized import QuantizedEmbedding
 
@@ -156,12 +156,11 @@ def _grid_of(sizes: Tensor, width: int) -> tuple[int, int]:
     return grid, int((sizes * (sizes % grid != 0)).max())
 
 
-def quantized(table: MaskedEmbedding | PackedEmbedding, dtype: Dtype) -> QuantizedEmbedding:
+def quantized(table: PrefixTable, dtype: Dtype) -> QuantizedEmbedding:
     """Return a table in a dtype of levels: itself if it is held so, else what its values are rounded to."""
     if isinstance(table, QuantizedEmbedding) and table.dtype == dtype:
         return table
-    masked = table.to_masked() if isinstance(table, PackedEmbedding | QuantizedEmbedding) else table
-    return QuantizedEmbedding.from_masked(masked, dtype)
+    return QuantizedEmbedding.from_masked(table.to_masked(), dtype)
 
 
 def _pack_levels(

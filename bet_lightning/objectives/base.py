@@ -26,7 +26,17 @@ class ItemPowers(NamedTuple):
 
 
 class Objective(ABC):
-    """A ranking loss over triplets."""
+    """A ranking loss over triplets: a mean over the triplets of a batch."""
+
+    def part(self, batch: BPRBatch, rank: int, num_ranks: int) -> BPRBatch:
+        """Return a rank's part of a batch whose losses, weighted by their numbers of users, add up to the batch's.
+
+        Args:
+            batch: At least as many triplets as there are ranks.
+            rank: Number of the rank.
+            num_ranks: Number of ranks.
+        """
+        return type(batch)(*(each.tensor_split(num_ranks)[rank] for each in batch))
 
     @property
     def item_powers(self) -> ItemPowers | None:

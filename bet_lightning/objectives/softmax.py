@@ -1,6 +1,9 @@
 """The sampled softmax loss: a user's item against negatives that the whole batch shares."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -8,6 +11,9 @@ from torch import Tensor
 from bet_lightning.backbones import Backbone
 from bet_lightning.backbones.dot import DotProductBackbone
 from bet_lightning.objectives.base import ItemPowers, Objective
+
+if TYPE_CHECKING:
+    from bet_lightning.data import BPRBatch
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,10 @@ class SampledSoftmax(Objective):
                 "model.objective needs num_negatives >= 1 and temperature > 0, got "
                 f"num_negatives={self.num_negatives}, temperature={self.temperature}"
             )
+
+    def part(self, batch: BPRBatch, rank: int, num_ranks: int) -> BPRBatch:
+        """Return a rank's users and their items, with the negatives that the whole batch shares."""
+        return super().part(batch, rank, num_ranks)._replace(neg_items=batch.neg_items[: self.num_negatives])
 
     @property
     def item_powers(self) -> ItemPowers:

@@ -67,6 +67,10 @@ class MaskedEmbedding(PrefixTable):
         used = self.num_used
         return 4 * used + (size_bytes(self.max_size) * self.num_rows if used < self.weight.numel() else 0)
 
+    def to_masked(self) -> MaskedEmbedding:
+        """Return the table itself."""
+        return self
+
     def reset_parameters(self, fill: Fill) -> None:
         """Fill the whole weight; the sizes stay."""
         self.bring_up_to_date()

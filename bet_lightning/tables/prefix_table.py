@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from bet_lightning.tables.base import EmbeddingTable
+
+if TYPE_CHECKING:
+    from bet_lightning.tables.masked import MaskedEmbedding
 
 
 class RowUpdates(Protocol):
@@ -43,6 +46,10 @@ class PrefixTable(EmbeddingTable):
     @abstractmethod
     def parameter(self) -> nn.Parameter:
         """The values, of all rows one after another."""
+
+    @abstractmethod
+    def to_masked(self) -> MaskedEmbedding:
+        """Return a masked table that reads the same: itself if it is one without levels."""
 
     @abstractmethod
     def _vectors(self, rows: Tensor | None, width: int) -> Tensor:

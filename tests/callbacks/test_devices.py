@@ -31,6 +31,8 @@ PUBLIC = {"_replace", "_asdict", "_fields"}  # of NamedTuples, whose names have 
 # extension points of torch and of the command line that have no public form
 OVERRIDDEN = {
     "bet_lightning.backbones.lightgcn.LightGCN._load_from_state_dict",
+    "bet_lightning.tables.column_shard.ColumnShard._load_from_state_dict",
+    "bet_lightning.tables.column_shard.ColumnShard._save_to_state_dict",
     "bet_lightning.tables.masked.MaskedEmbedding._load_from_state_dict",
     "bet_lightning.tables.packed.PackedEmbedding._load_from_state_dict",
     "bet_lightning.tables.prefix_table.PrefixTable._load_from_state_dict",
@@ -185,10 +187,10 @@ def test_a_module_is_wrapped_again_only_where_it_has_new_parameters() -> None:
     trainer: Any = SimpleNamespace(strategy=strategy, world_size=2)
     strategy.configure_ddp()
     first = strategy.model
-    devices.wrap_again(trainer)
+    devices.wrap_again(trainer, module.network)
     assert strategy.model is first
     module.network.pack()
-    devices.wrap_again(trainer)
+    devices.wrap_again(trainer, module.network)
     assert isinstance(strategy.model, DistributedDataParallel) and strategy.model is not first
     assert devices._known(strategy.model) == {id(parameter) for parameter in module.parameters()}
     assert strategy.model.broadcast_buffers is False
@@ -196,13 +198,15 @@ def test_a_module_is_wrapped_again_only_where_it_has_new_parameters() -> None:
 
 def test_one_device_needs_nothing_of_this(tmp_path: Path) -> None:
     trainer, module, data = make_trainer(tmp_path), make_module(), make_data()
+    data.setup("fit")
+    module.build(data.dataset.train)
     trainer.datamodule = data  # type: ignore[attr-defined]
     assert devices.any_rank(trainer, True) is True and devices.any_rank(trainer, False) is False
     value = {"metrics": 1.0}
     assert devices.agreement(trainer)(value) is value
     devices.share_data(trainer, module, False)
     assert data.shared and module.shared
-    devices.wrap_again(trainer)
+    devices.wrap_again(trainer, module.network)
     with devices.alone(trainer, module):
         assert data.shared and module.shared
 

@@ -1,0 +1,38 @@
+"""What the command line's words mean before they are parsed, and what its help begins with."""
+
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from bet_lightning.budget import FORMS
+from bet_lightning.data.sources import SYNTHETIC, held_name, own_name
+
+_BUDGETS = ("--search.budget", *(f"--search.budget.{form}" for form in FORMS))
+
+
+def data_name(settings: Namespace) -> str:
+    """Name of the data that a call without a config is about."""
+    arguments = settings.init_args
+    path, source, name = (arguments.get(key) for key in ("path", "source", "name"))
+    path = path or arguments.get("train_path")
+    if path:
+        return own_name(Path(path))
+    if source and name == SYNTHETIC:
+        made = source.class_path if isinstance(source, Namespace) else source
+        return made.rpartition(".")[2].lower() if isinstance(made, str) else held_name(made)
+    return str(name)
+
+
+def usage(command: str) -> str:
+    """Return what a command's help begins with: most options are Lightning's, and come first in its list."""
+    common = "[--config FILE] [--data.path FILE] [--search.budget BUDGET] [--model.backbone CLASS] [options]"
+    details = "--print_config shows all settings and their defaults, --search.method.help BET explains the search's"
+    return f"bet_lightning {command} {common}\n\n{details}"
+
+
+def with_new_budget(words: list[str]) -> list[str]:
+    """Let a budget on the command line replace a configuration's, which may be in another form."""
+    for place, word in enumerate(words):
+        if word.partition("=")[0] in _BUDGETS:
+            return [*words[:place], "--search.budget=null", *words[place:]]
+    return words
