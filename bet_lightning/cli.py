@@ -22,6 +22,7 @@ from rich import get_console
 
 from bet_lightning import __version__, backbones, data, methods, modules, objectives  # noqa: F401  (class names)
 from bet_lightning.callbacks import ColumnsStrategy, PredictionWriter, SearchProgressBar
+from bet_lightning.callbacks.devices import failed_exchange
 from bet_lightning.callbacks.run_files import LastCheckpoint, RunLogger, SaveRunConfig, move_aside
 from bet_lightning.callbacks.table_search import TableSearch
 from bet_lightning.callbacks.user_metrics import UserMetricsCollector
@@ -217,8 +218,8 @@ def main(args: ArgsType = None) -> None:
         args: Arguments without the program's name (default: those of the process).
 
     Raises:
-        SystemExit: With code 2 and one line on wrong input, where ``--debug`` shows the traceback instead; with 143
-            where the process was told to end.
+        SystemExit: With code 2 and one line on wrong input, with 1 and one line where another rank does not answer
+            any more; ``--debug`` shows the traceback instead. With 143 where the process was told to end.
     """
     words = sys.argv[1:] if args is None else args
     debug = isinstance(words, list) and "--debug" in words
@@ -269,5 +270,11 @@ def main(args: ArgsType = None) -> None:
             raise
         print(f"error: {one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
+    except RuntimeError as error:
+        if debug or (reason := failed_exchange(error)) is None:
+            raise
+        rank = getattr(rank_zero_only, "rank", 0)
+        print(f"error: rank {rank} does not reach the other ranks: {reason}", file=sys.stderr)
+        raise SystemExit(1) from None
     finally:
         held.close()

@@ -210,6 +210,31 @@ def test_sigterm_between_untrained_probes_leaves_a_checkpoint(
     assert comparable(tmp_path / "ended") == comparable(tmp_path / "whole")
 
 
+def test_a_lost_rank_is_one_line_and_other_failures_are_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = RuntimeError("[/src/gloo/transport/tcp/pair.cc:9] Connection closed by peer [10.0.0.2]:2. Good luck!")
+
+    def fail(*_arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Recorder, "take", fail)
+    command = ["fit", "--config", str(write_config(tmp_path, "run"))]
+    with pytest.raises(SystemExit) as raised:
+        main(command)
+    assert raised.value.code == 1
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1] == (
+        "error: rank 0 does not reach the other ranks: Connection closed by peer [10.0.0.2]:2"
+    )
+    assert f"--ckpt_path {tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}" in said.out
+    with pytest.raises(RuntimeError, match="Good luck"):
+        main([*command, "--debug"])
+    error = RuntimeError("something else")
+    with pytest.raises(RuntimeError, match="something else"):
+        main(command)
+
+
 def test_a_run_survives_a_disk_that_is_full_for_logs_and_plots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ Tried with pytorch-lightning 2.6 on torch 2.13; ``tests/callbacks/test_devices.p
 
 import functools
 import math
+import re
 import signal
 import threading
 import zlib
@@ -27,6 +28,10 @@ from bet_lightning.tables.column_shard import ColumnShard
 def holds_columns(network: Backbone) -> bool:
     """Whether this rank holds some columns of the table alone."""
     return isinstance(network.table(), ColumnShard)
+
+
+# gloo's errors have no type of their own: they begin with where they arose, except this one, of a later exchange
+_GLOO = re.compile(r"(?:\[\S*/gloo/\S*\] *|(?=Application timeout caused pair closure))(.+)")
 
 
 def any_rank(trainer: pl.Trainer, condition: bool) -> bool:
@@ -145,6 +150,15 @@ def exchange(trainer: pl.Trainer, following: Round, mine: Outcome, names: Sequen
         weights = {} if task.measures_only else trainer.strategy.broadcast(mine.weights, src=rank)
         outcomes.append(Outcome(measured, int(epochs), int(best_epoch), seconds, bool(failed), weights))
     return outcomes
+
+
+def failed_exchange(error: RuntimeError) -> str | None:
+    """Return in one line why ranks could not exchange something, as when one is gone; None for any other error."""
+    if found := _GLOO.search(str(error)):
+        return found.group(1).partition(". ")[0]
+    if torch.distributed.is_available() and isinstance(error, torch.distributed.DistError):
+        return str(error).partition("\n")[0]
+    return None
 
 
 def _known(wrapped: DistributedDataParallel) -> set[int]:

@@ -7,6 +7,8 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -254,3 +256,34 @@ def test_searches_that_drift_apart_are_noticed() -> None:
     devices.exchange(trainer, Round([Task("probe", "a", Epochs(1))]), Outcome({"recall@5": 0.5}), ("recall@5",))
     with pytest.raises(RuntimeError, match="the searches of the ranks differ"):
         devices.exchange(trainer, Round([Task("probe", "a", Epochs(2))]), Outcome({"recall@5": 0.5}), ("recall@5",))
+
+
+@pytest.fixture
+def gloo_ranks(tmp_path: Path) -> list[torch.distributed.ProcessGroup]:
+    """Two ranks that talk through gloo and wait for each other for a short while."""
+
+    def join(rank: int) -> torch.distributed.ProcessGroup:
+        store = torch.distributed.FileStore(str(tmp_path / "ranks"), 2)
+        return torch.distributed.ProcessGroupGloo(store, rank, 2, timedelta(seconds=0.5))
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(join, range(2)))
+
+
+def test_a_rank_that_does_not_answer_is_told_from_other_errors(
+    gloo_ranks: list[torch.distributed.ProcessGroup],
+) -> None:
+    reasons = []
+    for rank in (0, 0, 1):  # the other does not take part, then too late, when the first has hung up
+        with pytest.raises(RuntimeError) as raised:
+            gloo_ranks[rank].allreduce([torch.ones(1)]).wait()
+        reasons.append(devices.failed_exchange(raised.value))
+    assert [str(reason)[:24] for reason in reasons] == [
+        "Timed out waiting 500ms ",
+        "Application timeout caus",
+        "Connection closed by pee",
+    ]
+    assert not any("/gloo/" in str(reason) for reason in reasons)
+    said = torch.distributed.DistBackendError("NCCL error: remote process exited\nmore of it")
+    assert devices.failed_exchange(said) == "NCCL error: remote process exited"
+    assert devices.failed_exchange(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
