@@ -10,7 +10,7 @@ from bet_lightning.callbacks.table_search import TableSearch
 
 
 class SearchProgressBar(RichProgressBar):
-    """Shows phase, iteration, best fitness so far and the time that remains.
+    """Shows phase, iteration, best fitness so far and the time that remains, and is gone when that is over.
 
     Args:
         refresh_rate: Batches between two refreshes.
@@ -19,6 +19,31 @@ class SearchProgressBar(RichProgressBar):
     def __init__(self, refresh_rate: int = 5) -> None:
         super().__init__(refresh_rate=refresh_rate)
         self._started: tuple[int, float] | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin a bar that is to vanish."""
+        super().on_train_start(trainer, pl_module)
+        self._let_vanish()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin a bar that is to vanish."""
+        super().on_validation_start(trainer, pl_module)
+        self._let_vanish()
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin a bar that is to vanish."""
+        super().on_test_start(trainer, pl_module)
+        self._let_vanish()
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin a bar that is to vanish."""
+        super().on_predict_start(trainer, pl_module)
+        self._let_vanish()
+
+    def _let_vanish(self) -> None:
+        """Leave nothing of the bar where it ends, neither on a terminal nor in a file."""
+        if self.progress is not None:
+            self.progress.live.transient = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say what the epoch is for."""
