@@ -9,11 +9,12 @@ import re
 import signal
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -159,6 +160,17 @@ def failed_exchange(error: RuntimeError) -> str | None:
     if torch.distributed.is_available() and isinstance(error, torch.distributed.DistError):
         return str(error).partition("\n")[0]
     return None
+
+
+def identify_wandb_run(logger: WandbLogger, wanted: Mapping[str, str | None]) -> None:
+    """Give a logger's run the id and the name that it has none of yet, which are known only once there is a folder.
+
+    Args:
+        logger: Has not begun its run.
+        wanted: What to give it, ``id`` and ``name``.
+    """
+    settings = logger._wandb_init
+    settings.update({name: value for name, value in wanted.items() if settings[name] is None})
 
 
 def _known(wrapped: DistributedDataParallel) -> set[int]:

@@ -51,14 +51,15 @@ def join(loggers: Iterable[Logger], folder: Path) -> None:
         loggers: Loggers of the run.
         folder: The run folder.
     """
+    from bet_lightning.callbacks.devices import identify_wandb_run
+
+    if "WANDB_SWEEP_ID" in os.environ:  # a sweep gives its runs their ids and names
+        return
+    name = f"{folder.parent.name}-{EXPORTS}" if folder.name == EXPORTS else folder.name
+    wanted = {} if "WANDB_RUN_ID" in os.environ else {"id": run_id(folder)}
+    wanted |= {} if "WANDB_NAME" in os.environ else {"name": name}
     for logger in _of_wandb(loggers):
-        if "WANDB_SWEEP_ID" in os.environ:  # a sweep gives its runs their ids and names
-            continue
-        settings = logger._wandb_init  # Lightning has no other place for what is known only now
-        if settings["id"] is None and "WANDB_RUN_ID" not in os.environ:
-            settings["id"] = run_id(folder)
-        if settings["name"] is None and "WANDB_NAME" not in os.environ:
-            settings["name"] = f"{folder.parent.name}-{EXPORTS}" if folder.name == EXPORTS else folder.name
+        identify_wandb_run(logger, wanted)
 
 
 def run_id(folder: Path) -> str | None:

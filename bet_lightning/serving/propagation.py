@@ -39,7 +39,7 @@ class Propagation:
     chosen users need.
 
     Args:
-        table: The table :math:`E`.
+        table: The table :math:`E`, with at least one layer.
         graph: The graph of its training interactions.
 
     Attributes:
@@ -93,9 +93,7 @@ class Propagation:
             near = reach.to_items.product(users, own_items[:, reach.items])
             users = next(sides)[0].product(items, own_users)
         chosen, weighted = own_users[:, reach.users] * self._own_weight, own_items * self._own_weight
-        if self._num_layers:
-            chosen = reach.to_users.product(near, chosen)
-        items = next(sides)[1].product(users, weighted) if self._num_layers else weighted
+        chosen, items = reach.to_users.product(near, chosen), next(sides)[1].product(users, weighted)
         factor = np.float32(1 / (self._num_layers + 1))
         return from_pairs(chosen * factor, stop - start), from_pairs(items * factor, stop - start)
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loops.fit_loop import _FitLoop
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.strategies import DDPStrategy
@@ -137,7 +138,10 @@ def test_what_is_private_in_lightning_and_ddp_is_where_it_is_looked_for(tmp_path
     assert trainer.fit_loop.restarted_on_epoch_start is False and trainer.fit_loop.epoch_loop.restarting is False
     assert "self._combined_loader is not None" in inspect.getsource(_FitLoop.setup_data)  # else it asks for loaders
     used = private_attributes(ast.parse(DEVICES.read_text()))
-    assert used == {"_signal_connector", "_broadcast_sigterm_tensor", "_combined_loader", "_module_parameters"}
+    own = {"_signal_connector", "_broadcast_sigterm_tensor", "_combined_loader", "_module_parameters", "_wandb_init"}
+    assert used == own
+    settings = WandbLogger(offline=True)._wandb_init
+    assert settings["id"] is None and "name" in settings  # from which it begins its run
     for name in ("reduce_boolean_decision", "broadcast", "all_gather", "configure_ddp"):
         assert callable(getattr(DDPStrategy, name))
 

@@ -117,8 +117,10 @@ def test_the_loss_of_a_batch_counts_its_users_and_positive_items() -> None:
     batch = BPRBatch(torch.tensor([0, 3]), torch.tensor([1, 7]), torch.tensor([2, 2]))
     losses = []
     for weight in (0.0, 1.0):
-        table = CERP(complement=weight, initial_threshold=-3.0).soft_table(budget)
+        method = CERP(complement=weight, initial_threshold=-3.0)
+        table = method.soft_table(budget)
         network.use_tables([table])
+        recommender.auxiliary_loss = method.learning_loss
         network.reset_parameters(torch.Generator().manual_seed(0))
         losses.append(recommender.loss(batch).detach())
     vectors = table(torch.tensor([0, 3, 9, 15])).detach()

@@ -42,7 +42,7 @@ def means_of_layers(packed: Packed) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("rule", ["few are large", "few have any", "items have none", "random", "all of one size"])
-@pytest.mark.parametrize("num_layers", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("num_layers", [1, 2, 3, 4])
 @pytest.mark.parametrize("own_weight", [1.0, 0.125])
 def test_final_vectors_are_means_of_layers(
     own_weight: float, num_layers: int, rule: str, pack: Callable[..., Packed]
