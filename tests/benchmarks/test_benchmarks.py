@@ -8,7 +8,19 @@ import pytest
 from bet_lightning import cli
 from bet_lightning.runs.folder import read_record
 from tests.benchmarks import __main__ as benchmarks
-from tests.benchmarks import basis, convergence, device, growth, measure, probes, ranks, round_trip, serving, storage
+from tests.benchmarks import (
+    basis,
+    columns,
+    convergence,
+    device,
+    growth,
+    measure,
+    probes,
+    ranks,
+    round_trip,
+    serving,
+    storage,
+)
 from tests.benchmarks.data import Bench
 from tests.benchmarks.measure import Row, Work, compare, paired, spread_of
 from tests.conftest import write_config
@@ -147,6 +159,14 @@ def test_the_study_of_ranks_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert ratio == 1.0  # one rank against itself
     measured, summary = capsys.readouterr().out.splitlines()
     assert float(measured.split()[-1]) > 0 and summary.startswith("1 ranks probe 1.00 times as many")
+
+
+@pytest.mark.slow
+def test_the_study_of_columns_runs() -> None:
+    one, two = columns.main(["--data", "synthetic", "--max-size", "8", "--batch", "4096", "--steps", "3"])
+    assert two.held < 0.51 * one.held
+    assert two.losses == pytest.approx(one.losses, rel=1e-5)
+    assert two.metrics == pytest.approx(one.metrics, abs=1e-3)
 
 
 def test_growth_is_fitted() -> None:
