@@ -32,7 +32,7 @@ from bet_lightning.deploy.exporting import best_checkpoint
 from bet_lightning.errors import one_line
 from bet_lightning.runs import dashboards
 from bet_lightning.runs.folder import EXPORTS, read_record, write_record
-from bet_lightning.runs.html_report import write_report
+from bet_lightning.runs.html_report import draw_run
 from bet_lightning.runs.lock import lock_folder
 from bet_lightning.runs.records import Stage
 from bet_lightning.runs.report import print_results
@@ -181,12 +181,12 @@ class BETCLI(LightningCLI):
         option = "limit_test_batches" if stage == "test" else "limit_val_batches"
         if (limit := getattr(self.trainer, option)) != 1 or isinstance(limit, int):  # 1 is one batch, 1.0 all
             raise ValueError(f"trainer.{option} {limit}: metrics are those of all users")
+        loggers = self.trainer.loggers
+        self.trainer.loggers = dashboards.others(loggers)  # a dashboard is told of all results at once
         if ckpt_path is not None or not isinstance(self.model, modules.RecommenderModule):
             run(ckpt_path=ckpt_path, **kwargs)
             return
         record = read_record(self._folder)
-        loggers = self.trainer.loggers
-        self.trainer.loggers = dashboards.others(loggers)  # a dashboard is told of all results at once
         kwargs["verbose"] = False
         users = {}
         for result in record.results:
@@ -198,12 +198,12 @@ class BETCLI(LightningCLI):
             if self._users.table is not None:
                 users[result.name] = self._users.table
         if self.trainer.is_global_zero:
-            if stage == "test" and users:
-                write_users(self._folder, users)
             if stage == "test":
                 write_record(self._folder, record)
                 dashboards.Dashboard.of_finished(loggers, self._folder).tested(record)
-                write_report(self._folder)
+                draw_run(self._folder)
+                if users:
+                    write_users(self._folder, users)
             print_results(record, stage)
 
     @property
@@ -263,6 +263,10 @@ def main(args: ArgsType = None) -> None:
             },
             args=words,
         )
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # which Lightning ends in the code of a failure
+            raise SystemExit(128 + signal.SIGINT) from None
+        raise
     except SIGTERMException:
         raise SystemExit(128 + signal.SIGTERM) from None
     except (ValueError, OSError, ImportError, ArgumentError, MisconfigurationException) as error:

@@ -32,7 +32,7 @@ def usage(command: str) -> str:
 
 def with_new_budget(words: list[str]) -> list[str]:
     """Let a budget on the command line replace a configuration's, which may be in another form."""
-    for place, word in enumerate(words):
-        if word.partition("=")[0] in _BUDGETS:
-            return [*words[:place], "--search.budget=null", *words[place:]]
-    return words
+    if not any(word.partition("=")[0] in _BUDGETS for word in words):
+        return words
+    first = next(place for place, word in enumerate(words) if word.startswith("--search.budget"))
+    return [*words[:first], "--search.budget=null", *words[first:]]

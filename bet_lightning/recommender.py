@@ -76,6 +76,7 @@ class Recommender:
         if isinstance(table, ColumnShard):
             part = self.objective.part(batch, table.rank, table.num_ranks)
             share = len(part.users) / len(batch.users)
+            part = part if share else batch  # where there are more ranks than triplets: others wait for its exchange
             return table.total(share * total_loss(self.network, self.objective, self.l2, part))
         loss = total_loss(self.network, self.objective, self.l2, batch)
         return loss if auxiliary is None else loss + auxiliary

@@ -21,8 +21,8 @@ def replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         os.replace(partial, path)
-        partial.unlink(missing_ok=True)  # which is still there where both were links to one file
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        partial.unlink(missing_ok=True)
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path}: cannot be written ({reason}); what was there before is still there") from error
+    finally:
+        partial.unlink(missing_ok=True)

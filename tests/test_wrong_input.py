@@ -466,9 +466,11 @@ def test_a_budget_on_the_command_line_replaces_one_in_another_form(tmp_path: Pat
     for given, amount in [
         (['--search.budget={"bytes": 1000}'], ("bytes", 1000)),
         (["--search.budget.bytes=1kB", "--search.budget.dtype=int8"], ("bytes", 1000)),
+        (["--search.budget.dtype=int8", "--search.budget.bytes=1kB"], ("bytes", 1000)),
         (["--search.budget", "0.5"], ("params", 2 * 1890 - 210)),
         (["--search.budget=[420]"], ("params", 1890)),
     ]:
         main(["fit", "--config", str(config), *given])
         (budget,) = read_record(tmp_path / "run").budgets
         assert (budget.unit, budget.bytes) == amount
+        assert (budget.dtype == "int8") == any("int8" in word for word in given)

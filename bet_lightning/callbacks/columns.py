@@ -48,8 +48,17 @@ class ColumnsStrategy(DDPStrategy):
 
 
 def share_columns(trainer: pl.Trainer, network: Backbone) -> None:
-    """Leave each rank its columns of a table that the ranks are going to train together, where that can be done."""
-    if isinstance(trainer.strategy, ColumnsStrategy) and trainer.world_size > 1 and _can_be_shared(network):
+    """Leave each rank its columns of a table that the ranks are going to train together, where that can be done.
+
+    Raises:
+        ValueError: If gradients are clipped or scaled, which each rank would do by its own columns.
+    """
+    if not isinstance(trainer.strategy, ColumnsStrategy) or trainer.world_size == 1:
+        return
+    if trainer.precision != "32-true" or trainer.gradient_clip_val:
+        got = f"{trainer.precision} and {trainer.gradient_clip_val}"
+        raise ValueError(f"trainer.strategy columns needs precision 32-true and no gradient_clip_val, got {got}")
+    if _can_be_shared(network):
         network.use_tables([ColumnShard(network.masked_table())])
 
 

@@ -32,11 +32,11 @@ from bet_lightning.runs.folder import (
     write_probes,
     write_record,
 )
-from bet_lightning.runs.html_report import write_report
+from bet_lightning.runs.html_report import draw_run
 from bet_lightning.runs.measures import key_of
-from bet_lightning.runs.plots import plot_run
 from bet_lightning.runs.records import BudgetRecord, ResultRecord, RunRecord, SearchRecord, is_better
 from bet_lightning.runs.report import describe_plan, next_commands, print_results
+from bet_lightning.runs.users import USERS
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,8 @@ class Recorder(Journal):
                 log.info("%s", self._describe_beside())
             write_popularity(self.folder, user_frequency, item_frequency)
             write_frequency(self.folder, self.backbone.frequency.cpu())
-            (self.folder / CURVES).unlink(missing_ok=True)  # another run's
+            for name in (ACTIONS, CURVES, USERS):  # another run's
+                (self.folder / name).unlink(missing_ok=True)
             self.dashboard.begin(self.record)
 
     def go_on(self, record: RunRecord) -> None:
@@ -98,9 +99,13 @@ class Recorder(Journal):
     def _describe_beside(self) -> str:
         """Say what an export has beside the table that a budget is for."""
         beside = tensors_beside(self.backbone, self.data, True, self.backbone.rebuilds_rows)
-        counts = byte_counts(beside | id_tensors(self.data))
-        parts = [f"{part.replace('_', ' ')} {format_bytes(count)}" for part, count in counts.items() if count]
-        return f"beside the table, an export has: {', '.join(parts)}; --search.budget.covers can count all but ids"
+        try:
+            beside |= id_tensors(self.data)
+        except ValueError as error:
+            log.warning("what is found could not be exported: %s", error)
+        parts = [f"{part.replace('_', ' ')} {format_bytes(n)}" for part, n in byte_counts(beside).items() if n]
+        advice = "" if any(budget.beside for budget in self.record.budgets) else "; --search.budget.covers can count it"
+        return f"beside the table, an export has: {', '.join(parts)}{advice}"
 
     def validated(self, task: Task, epoch: int, metrics: Mapping[str, float]) -> None:
         """Log and take down what a training that competes for a result reached, by its own epochs."""
@@ -127,6 +132,8 @@ class Recorder(Journal):
         trainings = earlier.trainings + 1 if earlier else 1
         if earlier and not is_better(outcome, earlier):
             self.record = self.record.with_result(replace(earlier, trainings=trainings))
+            if self.trainer.is_global_zero:
+                write_record(self.folder, self.record)
             return
         checkpoint = checkpoint_name(task.name)
         self.trainer.save_checkpoint(self.folder / checkpoint, weights_only=True)
@@ -181,14 +188,13 @@ class Recorder(Journal):
         last, best = records[-1], self.best_fitness or 0.0
         numbers = {f"probe/{name}": float(getattr(last, name)) for name in ("fitness", "predicted_fitness", "seconds")}
         numbers |= {"probe/user_share": last.draw.user_share, "probe/best_fitness": best}
-        self._log(numbers, "probe/iteration", last.iteration)
+        self._log(numbers, "probe/iteration", len(records) - 1)
 
     def end(self) -> None:
         """Print the table with validation metrics, draw plots and report, and say how to test."""
         if self.record.results and self.trainer.is_global_zero:
             probes = read_probes(self.folder / ACTIONS) if (self.folder / ACTIONS).is_file() else []
-            self.dashboard.end(self.record, probes, plot_run(self.folder))
-            write_report(self.folder)
+            self.dashboard.end(self.record, probes, draw_run(self.folder))
             print_results(self.record, "valid")
             log.info("%s", next_commands(self.folder / "config.yaml"))
 

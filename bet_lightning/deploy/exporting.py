@@ -71,7 +71,8 @@ def pack_checkpoint(
     # what a user asks for otherwise may be larger
     counted = budget is not None and (budget.dtype or held) == dtype
     taken = TableFormat(dtype).num_bytes(network.shape, network.sizes.cpu())
-    most = budget.bytes if budget and counted else taken
+    # what is beside a table depends on its form
+    most = budget.bytes + budget.beside - result.beside if budget and result and counted else taken
     if taken > most:
         raise ValueError(f"--ckpt_path {checkpoint}: {taken} bytes as {dtype}, over its budget of {most}")
     tensors = pack_tensors(network, data, dtype, history)

@@ -256,10 +256,10 @@ def write_table(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Ten
             path.rename(old)
         partial.rename(path)
     except (OSError, RuntimeError) as error:
-        if aside and (aside / "old").exists():
-            (aside / "old").rename(path)
         raise ValueError(f"--output {path}: cannot be written ({str(error).splitlines()[0]})") from error
     finally:
+        if aside and not path.exists() and (aside / "old").exists():
+            (aside / "old").rename(path)
         if aside:
             shutil.rmtree(aside, ignore_errors=True)
 

@@ -78,7 +78,8 @@ class AutoEmb(PreferredSizes):
 
     def preferences(self, network: Backbone) -> list[Tensor]:
         """Return the logarithms of weights: see :meth:`PreferredSizes.preferences`."""
-        return [table.all_weights().log() for table in soft_tables(network)]
+        tiny = torch.finfo(torch.float32).tiny  # a weight may underflow to 0
+        return [table.all_weights().clamp(min=tiny).log() for table in soft_tables(network)]
 
 
 def controllers_loss(pairs: tuple[Tensor, Tensor], recommender: Recommender, batch: BPRBatch) -> Tensor:

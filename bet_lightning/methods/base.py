@@ -125,17 +125,18 @@ class Problem:
 
     def interactions(self) -> tuple[Tensor, Tensor]:
         """Return the training interactions of the validation users: users and items, ``(n,)`` int64 each."""
-        with self.alone():
-            batches = list(self._users(1.0))
-        users = torch.cat([batch.users[batch.seen_rows] for batch in batches])
-        return users, torch.cat([batch.seen_items for batch in batches])
+        return self._pairs(lambda batch: (batch.seen_rows, batch.seen_items))
 
     def validation_pairs(self) -> tuple[Tensor, Tensor]:
         """Return users and items ``(num_pairs,)`` int64 of all validation interactions, the same on every rank."""
+        return self._pairs(lambda batch: (batch.target_rows, batch.target_items))
+
+    def _pairs(self, of: Callable[[RankingBatch], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Return users and items of the validation users' batches, given the rows and items to take of each."""
         with self.alone():
-            batches = list(self._users(1.0))
-        users = torch.cat([batch.users[batch.target_rows] for batch in batches])
-        return users, torch.cat([batch.target_items for batch in batches])
+            found = [(batch.users[rows], items) for batch in self._users(1.0) for rows, items in (of(batch),)]
+        users, items = zip(*found, strict=True)
+        return torch.cat(users), torch.cat(items)
 
     def suffix(self, budget: ResolvedBudget) -> str:
         """Return what names of results for a budget end in: nothing where there is one budget."""

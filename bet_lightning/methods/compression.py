@@ -95,7 +95,7 @@ class Compression(Method):
         budgets = self._feasible(problem.budgets)
         if "pretrained" not in problem.state:
             after = len(budgets) * self.train.max_epochs
-            task = pretraining(problem, self.pretrain, turned=self.turned)
+            task, _ = pretraining(problem, self.pretrain, turned=self.turned)
             (full,) = yield Round([task], shared=True, epochs_after=after)
             problem.state["pretrained"] = problem.agree(dict(full.weights))
         done = problem.state.setdefault("done", [])

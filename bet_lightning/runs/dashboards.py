@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from bet_lightning.methods.bet.records import ProbeRecord
 from bet_lightning.replacing import replacing
 from bet_lightning.runs.folder import EXPORTS, read_record
-from bet_lightning.runs.measures import Grid, action_grid, dense_bytes, histogram, places, result_grid, summary
+from bet_lightning.runs.measures import Grid, action_grid, histogram, places, result_grid, summary
 from bet_lightning.runs.records import RunRecord
 from bet_lightning.serving.header import HEADER
 
@@ -134,7 +134,7 @@ class Dashboard:
         facts = {
             "dataset": dict(record.dataset),
             "budgets": [vars(budget) for budget in record.budgets],
-            "full_table": {"d_max": record.d_max, "bytes": dense_bytes(record)},
+            "full_table": {"d_max": record.d_max, "bytes": record.full_bytes},
             "versions": dict(record.versions),
         }
         before = run_id(self._folder)

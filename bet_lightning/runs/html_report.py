@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from bet_lightning.budget import format_bytes
 from bet_lightning.runs.folder import read_record, write_text
 from bet_lightning.runs.page_tables import PageTable, empty_table, metrics_table, result_table, summarize
-from bet_lightning.runs.plots import plots_of
+from bet_lightning.runs.plots import plot_run, plots_of
 from bet_lightning.runs.popularity_plots import read_profiles
 from bet_lightning.runs.result_plots import STAGES
 from bet_lightning.runs.style import Plot, draw
@@ -42,6 +42,24 @@ class PageFigure:
             for number, panel in enumerate(plot.panels)
         )
         return cls(plot, tuple(drawn), table)
+
+
+def draw_run(folder: Path) -> list[Path]:
+    """Draw plots and report of a finished run, or draw them again; what cannot be drawn costs no run.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        The plots that could be written.
+    """
+    try:
+        paths = plot_run(folder)
+    except (OSError, ValueError) as error:
+        log.warning("%s: plots cannot be drawn (%s)", folder, error)
+        paths = []
+    write_report(folder)
+    return paths
 
 
 def write_report(folder: Path) -> Path | None:

@@ -78,14 +78,9 @@ def measures(record: RunRecord, result: ResultRecord) -> dict[str, float]:
         **share,
         "params": result.params,
         "bytes": result.bytes,
-        "share_of_dense_bytes": result.bytes / dense_bytes(record),
+        "share_of_dense_bytes": record.share_of_bytes(result),
         "seconds": result.seconds,
     }
-
-
-def dense_bytes(record: RunRecord) -> int:
-    """Return the bytes of the full table as float32."""
-    return 4 * record.d_max * (int(record.dataset["users"]) + int(record.dataset["items"]))
 
 
 def result_grid(record: RunRecord) -> Grid:

@@ -54,7 +54,7 @@ def summarize(record: RunRecord) -> str:
         if best := record.best(budget.name):
             reached = quality(best.metrics(stage))
             kept = f"{reached / whole:.1%} of the full table's quality" if whole else f"a quality of {reached:.4f}"
-            share = (best.bytes + budget.beside) / record.full_bytes
+            share = record.share_of_bytes(best)
             name = best.name.partition("@")[0]
             whose = "its" if whole else "the full table's"
             clauses.append(f"within {budget.label}, {name} reaches {kept} in {share:.2%} of {whose} bytes")
@@ -87,7 +87,7 @@ def result_table(record: RunRecord, stage: Stage) -> PageTable:
             result.name.partition("@")[0],
             *([f"{quality(reached) / whole:.1%}"] if whole else []),
             format_bytes(result.bytes),
-            f"{result.bytes / record.full_bytes:.2%}",
+            f"{record.share_of_bytes(result):.2%}",
             result.dtype,
             f"{result.params:,}",
             *(f"{reached[name]:.4f}" for name in longest),

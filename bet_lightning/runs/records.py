@@ -145,8 +145,9 @@ class RunRecord:
 
     def with_result(self, result: ResultRecord) -> RunRecord:
         """Return the record with a result, in place of one of the same name."""
-        kept = [each for each in self.results if each.name != result.name]
-        return replace(self, results=(*kept, result))
+        if self.result(result.name) is None:
+            return replace(self, results=(*self.results, result))
+        return replace(self, results=tuple(result if each.name == result.name else each for each in self.results))
 
     def result(self, name: str) -> ResultRecord | None:
         """Return the result of a name, if there is one."""
@@ -173,6 +174,10 @@ class RunRecord:
         """Bytes of the full table as float32."""
         rows = int(self.dataset["users"]) + int(self.dataset["items"])
         return 4 * rows * self.d_max
+
+    def share_of_bytes(self, result: ResultRecord) -> float:
+        """Return the bytes that a result's budget counts, relative to the full table's as float32."""
+        return (result.bytes + result.beside) / self.full_bytes
 
     @property
     def full(self) -> ResultRecord | None:

@@ -71,8 +71,7 @@ def byte_parts(folder: Path, record: RunRecord, result: ResultRecord) -> dict[st
         record: What the run says of itself.
         result: The table's result.
     """
-    budget = record.budget_of(result)
-    beside = {"beside the table": budget.beside} if budget and budget.beside else {}
+    beside = {"beside the table": result.beside} if result.beside else {}
     sizes = read_rows(sizes_path(folder, result.name))
     if sizes is None:
         return {"table": result.bytes} | beside
@@ -86,8 +85,8 @@ def _draw_tradeoff(axis: Axes, record: RunRecord, stage: Stage) -> None:
     whole = quality(record.full.metrics(stage)) if record.full else 0.0
     curves: dict[str, list[tuple[int, float]]] = {}
     for result in record.results:
-        if budget := record.budget_of(result):
-            point = (result.bytes + budget.beside, quality(result.metrics(stage)) / (whole or 1.0))
+        if result.budget is not None:
+            point = (result.bytes + result.beside, quality(result.metrics(stage)) / (whole or 1.0))
             curves.setdefault(result.name.partition("@")[0], []).append(point)
     budgets = {budget.label: float(budget.bytes + budget.beside) for budget in record.budgets}
     spent = [float(num_bytes) for points in curves.values() for num_bytes, _ in points]

@@ -16,6 +16,9 @@ from bet_lightning.runs.style import FAINT, Plot, styles_of
 _LEAST_SPREAD = 0.05  # of fitness, that is drawn of predictions beyond what was measured
 
 Probes = Mapping[str, Sequence[ProbeRecord]]  # those that did not fail, by the label of their budget
+Passed = Mapping[
+    int, float
+]  # probes or seconds by the identity of a record: two forms count iterations each for itself
 
 
 def fitness_plot(record: RunRecord, records: Sequence[ProbeRecord]) -> Plot | None:
@@ -24,8 +27,8 @@ def fitness_plot(record: RunRecord, records: Sequence[ProbeRecord]) -> Plot | No
     if not probes:
         return None
     spent = list(accumulate((each.seconds for each in records), initial=record.search.seconds_to_begin))[1:]
-    seconds = {each.iteration: passed for each, passed in zip(records, spent, strict=True)}
-    numbers = {each.iteration: float(number) for number, each in enumerate(records, start=1)}
+    seconds = {id(each): passed for each, passed in zip(records, spent, strict=True)}
+    numbers = {id(each): float(number) for number, each in enumerate(records, start=1)}
     caption = (
         "A point is a probed action, a line the best so far within a budget. Time is that of the beginning and of "
         "these probes, without longer ones of the best actions."
@@ -57,10 +60,10 @@ def _by_budget(record: RunRecord, records: Sequence[ProbeRecord]) -> Probes:
     return {label: each for label, each in found.items() if each}
 
 
-def _draw_fitness(axis: Axes, probes: Probes, passed: Mapping[int, float], in_time: bool) -> None:
+def _draw_fitness(axis: Axes, probes: Probes, passed: Passed, in_time: bool) -> None:
     last = max(passed.values())
     for label, style in styles_of(probes).items():
-        when = [passed[each.iteration] for each in probes[label]]
+        when = [passed[id(each)] for each in probes[label]]
         fitness = [each.fitness for each in probes[label]]
         axis.scatter(when, fitness, 12, style["color"], marker=style["marker"], alpha=0.6)
         best = list(accumulate(fitness, max))

@@ -48,6 +48,20 @@ def test_packs_the_best_table(run: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert not (run / "exports").exists()
 
 
+def test_a_table_is_held_to_what_its_own_form_leaves_of_a_budget(run: Path, tmp_path: Path) -> None:
+    record = read_record(run)
+    budget, bet = record.budgets[0], record.result("bet")
+    assert bet is not None
+    # as where the budget covers a deployment and the form that was recorded first has more beside it
+    budget = replace(budget, unit="bytes", bytes=bet.bytes - 100, beside=400)
+    write_record(run, replace(record, budgets=(budget,)).with_result(replace(bet, beside=300)))
+    export(run, "--output", str(tmp_path / "table"))
+    assert PackedTable.load(tmp_path / "table").header["budget"]["bytes"] == bet.bytes
+    write_record(run, replace(record, budgets=(budget,)).with_result(replace(bet, beside=301)))
+    with pytest.raises(SystemExit, match="2"):
+        export(run, "--output", str(tmp_path / "other"))
+
+
 def test_packs_a_checkpoint_in_another_dtype(run: Path, tmp_path: Path) -> None:
     output = tmp_path / "deep" / "table"
     checkpoint = str(run / "checkpoints" / "uniform.ckpt")

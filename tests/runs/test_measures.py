@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bet_lightning.runs.measures import dense_bytes, histogram, measures, places, result_grid, summary
+from bet_lightning.runs.measures import histogram, measures, places, result_grid, summary
 from tests.runs.test_records import SHAPE, make_record, make_result
 
 FULL = replace(make_result("full", None, 0.4), bytes=4 * SHAPE.params)
@@ -12,7 +12,7 @@ RESULTS = (FULL, make_result("bet@0.5", "0.5", 0.3), make_result("bet@0.25", "0.
 
 def test_a_result_is_measured_against_the_full_table() -> None:
     record = make_record(*RESULTS)
-    assert dense_bytes(record) == 4 * 210 * 8
+    assert record.full_bytes == 4 * 210 * 8
     found = measures(record, RESULTS[1])
     assert found == {
         **RESULTS[1].valid,

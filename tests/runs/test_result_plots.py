@@ -29,8 +29,7 @@ def test_parts_of_a_table_sum_to_its_bytes(tmp_path: Path, dtype: str) -> None:
     assert sum(parts.values()) == result.bytes and min(parts.values()) > 0
     assert parts["values of users"] == pytest.approx(int(sizes[:120].sum()) * form.bits / 8, abs=4)
     assert parts["values of items"] == pytest.approx(int(sizes[120:].sum()) * form.bits / 8, abs=4)
-    deployment = replace(record.budgets[0], beside=1_000)
-    parts = byte_parts(tmp_path, replace(record, budgets=(deployment, record.budgets[1])), result)
+    parts = byte_parts(tmp_path, record, replace(result, beside=1_000))
     assert parts["beside the table"] == 1_000 and sum(parts.values()) == result.bytes + 1_000
     plot = bytes_plot(tmp_path, record)
     assert plot is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bet_lightning.allocation import Allocation
 from bet_lightning.backbones import Refit
-from bet_lightning.checkpoints import UNREADABLE, EarlierRun, check_weights, read_run
+from bet_lightning.checkpoints import UNREADABLE, EarlierRun
 from bet_lightning.methods.base import Problem
 from bet_lightning.methods.bet.action import Action, RuleDraw
 from bet_lightning.methods.bet.beginning import Begun, SearchPlan, action_of_rule, begin_search, make_search, rows_of
@@ -18,6 +18,7 @@ from bet_lightning.methods.bet.finalists import choose_finalists, choose_retrain
 from bet_lightning.methods.bet.records import ProbeRecord, TunedRecord
 from bet_lightning.methods.bet.search import BudgetedSearch, Proposal
 from bet_lightning.methods.bet.settings import Start
+from bet_lightning.methods.pretraining import pretraining
 from bet_lightning.methods.tasks import Epochs, Outcome, Phase, Round, Task
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.schedule import LRSchedule
@@ -81,13 +82,8 @@ class BETRun:
         if self._search is not None:
             return
         settings, network = self.method.pretrain, self.problem.network
-        earlier = read_run(settings.checkpoint, network).of_form(self.problem.kept) if settings.checkpoint else None
         turned = self.method.basis == "principal" and self.before is None
-        task = self.problem.full_task(settings, turned=turned)
-        if earlier and settings.checkpoint:
-            weights = earlier.method_state.get("pretrained", earlier.weights)
-            check_weights(network, weights, settings.checkpoint)
-            task = replace(task, epochs=replace(settings, max_epochs=0), weights=weights)
+        task, earlier = pretraining(self.problem, settings, turned=turned)
         if self.before:
             weights = self.before.state["pretrained"]
             task = replace(task, name=None, label="final vectors", keep_weights=True, epochs=Epochs(0), weights=weights)
@@ -155,9 +151,9 @@ class BETRun:
             self.problem.journal.take([*self._records_before, *self.records, *self.earlier], "tune")
 
     def fitness(self, budget: str) -> float:
-        """Return the best fitness for a budget, given by its name, in the longest probes that there are; else -inf."""
+        """Return the best warm fitness for a budget, given by its name, in the longest probes there are; else -inf."""
         ranked = rank_probes([*self.records, *self.earlier], budget)
-        tuned = [longer.fitness for record in ranked for longer in record.tuned.values()]
+        tuned = [record.tuned["warm"].fitness for record in ranked if "warm" in record.tuned]
         return max(tuned or [record.fitness for record in ranked], default=-math.inf)
 
     def retrain(self, budgets: Sequence[ResolvedBudget]) -> Rounds:
@@ -268,7 +264,8 @@ class BETRun:
 
     @property
     def _records_before(self) -> list[ProbeRecord]:
-        return [*self.before._records_before, *self.before.records] if self.before else []
+        before = self.before
+        return [*before._records_before, *before.records, *before.earlier] if before else []
 
     @property
     def _seconds_to_begin(self) -> float:

@@ -85,7 +85,8 @@ class CIESS(Method):
         """Train the full table, search for each budget and retrain its best actions: see :meth:`Method.run`."""
         state = problem.state
         if "reference" not in state:
-            yield Round([pretraining(problem, self.pretrain)], shared=True, epochs_after=self._epochs_after(problem))
+            task, _ = pretraining(problem, self.pretrain)
+            yield Round([task], shared=True, epochs_after=self._epochs_after(problem))
             state["reference"] = problem.evaluate_users()
             state.update(searches={}, found={}, num_retrained={})
         for budget in problem.budgets:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +13,11 @@ import torch
 from bet_lightning.backbones import LightGCN
 from bet_lightning.budget import Budget, resolve_budgets
 from bet_lightning.methods import BET, Problem, Task
-from bet_lightning.methods.bet import RetrainSettings
+from bet_lightning.methods.bet import PretrainSettings, RetrainSettings
 from bet_lightning.methods.tasks import Outcome, Round
 from bet_lightning.ranking import RankingMetrics
 from bet_lightning.recommender import Recommender
-from tests.methods.bet.test_run import EDGES, WIDTH, make_method, play, told
+from tests.methods.bet.test_run import EDGES, WIDTH, make_method, play, save_run, told
 
 Favourites = dict[str, int]  # layers of the form that does better, by the name of the budget
 
@@ -113,6 +114,28 @@ def test_fresh_weights_are_for_the_table_alone() -> None:
         ("bet@40", "warm"),
         ("bet@30", "warm"),
     ]
+
+
+def test_both_forms_go_on_from_an_earlier_run(tmp_path: Path) -> None:
+    judge = judged({"60": 3, "40": 0, "30": 0})
+    first = make_problem()
+    play(without_rules(), first, judge=judge)
+    path = save_run(first, tmp_path / "last.ckpt")
+    method = make_method("warm", rules=False, pretrain=PretrainSettings(checkpoint=path))
+    problem = make_problem()
+    rounds = play(method, problem, judge=judge)
+    assert [task.epochs.max_epochs for each in rounds for task in each.tasks if task.phase == "pretrain"] == [0, 0]
+    assert retrained(rounds) == {"bet@60": 3, "bet@40": 0, "bet@30": 0}
+    assert [len(problem.state[form]["earlier"]) for form in ("table", "vectors")] == [6, 9]
+
+
+def test_final_vectors_are_not_taken_for_a_table(tmp_path: Path) -> None:
+    first = make_problem()
+    first.network.to_kept_form("vectors")  # type: ignore[operator]
+    path = save_run(first, tmp_path / "full.ckpt")
+    method = make_method("warm", rules=False, pretrain=PretrainSettings(checkpoint=path))
+    with pytest.raises(ValueError, match=r"full\.ckpt: holds final vectors, no table"):
+        next(method.run(make_problem()))
 
 
 def test_one_form_needs_no_state_of_its_own() -> None:
