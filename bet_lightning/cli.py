@@ -1,4 +1,4 @@
-"""The command line: ``python -m bet_lightning {fit,validate,test,predict,export} --config X.yaml``."""
+"""The command line: ``python -m bet_lightning {fit,validate,test,predict,export}``, and ``compare FILE``."""
 
 import logging
 import os

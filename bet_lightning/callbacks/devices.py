@@ -26,15 +26,6 @@ from bet_lightning.modules import RecommenderModule
 from bet_lightning.tables.column_shard import ColumnShard
 
 
-def holds_columns(network: Backbone) -> bool:
-    """Whether this rank holds some columns of the table alone."""
-    return isinstance(network.table(), ColumnShard)
-
-
-# gloo's errors have no type of their own: they begin with where they arose, except this one, of a later exchange
-_GLOO = re.compile(r"(?:\[\S*/gloo/\S*\] *|(?=Application timeout caused pair closure))(.+)")
-
-
 def any_rank(trainer: pl.Trainer, condition: bool) -> bool:
     """Whether a condition holds on some rank."""
     return bool(trainer.strategy.reduce_boolean_decision(condition, all=False))
@@ -66,6 +57,15 @@ def prepare(trainer: pl.Trainer) -> None:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, note)
+
+
+def holds_columns(network: Backbone) -> bool:
+    """Whether this rank holds some columns of the table alone."""
+    return isinstance(network.table(), ColumnShard)
+
+
+# gloo's errors have no type of their own: they begin with where they arose, except this one, of a later exchange
+_GLOO = re.compile(r"(?:\[\S*/gloo/\S*\] *|(?=Application timeout caused pair closure))(.+)")
 
 
 def share_data(trainer: pl.Trainer, module: RecommenderModule, shared: bool) -> None:
