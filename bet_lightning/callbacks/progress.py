@@ -5,12 +5,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.callbacks.progress.rich_progress import BatchesProcessedColumn
+from rich.progress import BarColumn, ProgressColumn, TextColumn
+from rich.table import Column
 
 from bet_lightning.callbacks.table_search import TableSearch
 
 
 class SearchProgressBar(RichProgressBar):
-    """Shows phase, iteration, best fitness so far and the time that remains, and is gone when that is over.
+    """Shows what is trained, the best so far and the time that remains, in a line, and is gone when that is over.
 
     Args:
         refresh_rate: Batches between two refreshes.
@@ -19,6 +22,11 @@ class SearchProgressBar(RichProgressBar):
     def __init__(self, refresh_rate: int = 5) -> None:
         super().__init__(refresh_rate=refresh_rate)
         self._started: tuple[int, float] | None = None
+
+    def configure_columns(self, trainer: pl.Trainer) -> list[ProgressColumn]:
+        """Return columns that leave room for the metrics on a line of 80."""
+        described = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+        return [described, BarColumn(12), BatchesProcessedColumn(self.theme.batch_progress)]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin a bar that is to vanish."""
@@ -55,24 +63,24 @@ class SearchProgressBar(RichProgressBar):
             self.refresh()
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """Return metrics beside the bar: best fitness and the remaining time, estimated from the epochs so far."""
-        metrics = dict(super().get_metrics(trainer, pl_module))
-        metrics.pop("v_num", None)
+        """Return what stands beside the bar: the best fitness and the time that is left, as the epochs so far took."""
         search = _search(trainer)
         if search is None or search.trial is None or search.round is None:
+            metrics = dict(super().get_metrics(trainer, pl_module))
+            metrics.pop("v_num", None)
             return metrics
-        shown = {name: value for name, value in metrics.items() if not str(name).startswith("val/")}
+        shown: dict[str, Any] = {}
         now = time.monotonic()
         if self._started is None:
             self._started = (trainer.current_epoch, now)
         if search.recorder and search.recorder.best_fitness is not None:
-            shown["best_fitness"] = f"{search.recorder.best_fitness:.3f}"
+            shown["best"] = f"{search.recorder.best_fitness:.1%}"
         epochs = trainer.current_epoch - self._started[0]
         if epochs:
             to_come = max(1, search.trial.task.epochs.max_epochs - search.trial.epoch)
             own = to_come if search.trial.task.measures_only else min(to_come, max(1, epochs))
             left = (now - self._started[1]) / epochs * (own + search.round.epochs_after)
-            shown["remaining"] = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+            shown["left"] = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
         return shown
 
 

@@ -44,9 +44,9 @@ def test_the_bar_says_what_an_epoch_is_for_and_how_long_it_takes(
         "probe 1/5, epoch 1",
     ]
     first, second, third = (metrics for _, metrics in watch.shown)
-    assert "remaining" not in first  # nothing is known of how long epochs take
-    assert str(second["remaining"]).endswith(" s") and str(third["remaining"]).endswith(" s")
-    assert not any(name.startswith("val/") or name == "v_num" for metrics in (second, third) for name in metrics)
+    assert first == {}  # nothing is known of how long epochs take
+    assert str(second["left"]).endswith(" s") and str(third["left"]).endswith(" s")
+    assert set(second) == set(third) == {"left"}
     assert "probe 1/5" not in capsys.readouterr().out  # nothing of it is left
 
 
@@ -56,4 +56,4 @@ def test_without_a_search_the_bar_is_lightnings(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, bar, watch, enable_progress_bar=True, max_epochs=1, num_sanity_val_steps=0)
     trainer.fit(make_module(), datamodule=make_data())
     assert [description for description, _ in watch.shown] == ["Epoch 0/0 "]
-    assert "remaining" not in watch.shown[0][1]
+    assert "left" not in watch.shown[0][1]
