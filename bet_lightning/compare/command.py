@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from bet_lightning.budget import format_bytes
 from bet_lightning.compare.cells import Comparison
 from bet_lightning.compare.entries import entries_of
 from bet_lightning.compare.heat_map import plot_relative
@@ -99,13 +100,19 @@ def report(comparison: Comparison, rows: Sequence[Row], runs: Path) -> None:
 
 
 def summary_table(comparison: Comparison, rows: Sequence[Row]) -> Table:
-    """Return the test metrics of all rows, an axis a column."""
-    columns = [*comparison.axes, "result", "start", "budget", "seed", "params", "recall@20", "ndcg@20"]
-    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    """Return the test metrics of all rows, with a column for whatever sets rows apart, so that it fits 80 columns."""
+    rows = [{**row, "result": f"{row['result']} {row.get('start', '')}".strip()} for row in rows]
+    columns = [*comparison.axes, "result", "budget", "seed"]
+    columns = [column for column in columns if len({row.get(column, "") for row in rows}) > 1]
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False, title=comparison.path.stem, title_justify="left")
     for column in columns:
-        table.add_column(column, justify="right" if column in columns[-4:] else "left")
+        table.add_column(column, no_wrap=True)
+    for column in ("bytes", "recall@20", "ndcg@20"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*(row.get(column, "")[:8] if "@" in column else row.get(column, "") for column in columns))
+        size = format_bytes(int(row["bytes"])) if row.get("bytes") else ""
+        metrics = (f"{float(row[name]):.4f}" if row.get(name) else "" for name in ("recall@20", "ndcg@20"))
+        table.add_row(*(row.get(column, "") for column in columns), size, *metrics)
     return table
 
 
