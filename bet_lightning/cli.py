@@ -263,12 +263,12 @@ def main(args: ArgsType = None) -> None:
             },
             args=words,
         )
+    except SIGTERMException:
+        raise SystemExit(128 + signal.SIGTERM) from None
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # which Lightning ends in the code of a failure
             raise SystemExit(128 + signal.SIGINT) from None
         raise
-    except SIGTERMException:
-        raise SystemExit(128 + signal.SIGTERM) from None
     except (ValueError, OSError, ImportError, ArgumentError, MisconfigurationException) as error:
         if debug:
             raise
