@@ -22,7 +22,7 @@ from rich import get_console
 
 from bet_lightning import __version__, backbones, data, methods, modules, objectives  # noqa: F401  (class names)
 from bet_lightning.callbacks import ColumnsStrategy, PredictionWriter, SearchProgressBar
-from bet_lightning.callbacks.devices import failed_exchange
+from bet_lightning.callbacks.devices import failed_exchange, leave
 from bet_lightning.callbacks.run_files import LastCheckpoint, RunLogger, SaveRunConfig, move_aside
 from bet_lightning.callbacks.table_search import TableSearch
 from bet_lightning.callbacks.user_metrics import UserMetricsCollector
@@ -263,6 +263,7 @@ def main(args: ArgsType = None) -> None:
             },
             args=words,
         )
+        leave()
     except SIGTERMException:
         raise SystemExit(128 + signal.SIGTERM) from None
     except SystemExit as stop:

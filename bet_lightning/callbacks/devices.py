@@ -59,6 +59,12 @@ def prepare(trainer: pl.Trainer) -> None:
         signal.signal(signal.SIGTERM, note)
 
 
+def leave() -> None:
+    """Leave the other ranks, once all is done: threads that still wait for them would abort a process at its end."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def holds_columns(network: Backbone) -> bool:
     """Whether this rank holds some columns of the table alone."""
     return isinstance(network.table(), ColumnShard)

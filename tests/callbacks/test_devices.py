@@ -291,3 +291,10 @@ def test_a_rank_that_does_not_answer_is_told_from_other_errors(
     said = torch.distributed.DistBackendError("NCCL error: remote process exited\nmore of it")
     assert devices.failed_exchange(said) == "NCCL error: remote process exited"
     assert devices.failed_exchange(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+
+
+def test_a_rank_leaves_the_others_once(tmp_path: Path) -> None:
+    devices.leave()  # there are none
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    devices.leave()
+    assert not torch.distributed.is_initialized()
