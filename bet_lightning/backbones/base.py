@@ -94,7 +94,7 @@ class Backbone(nn.Module, ABC):
 
     @property
     def has_prefix_tables(self) -> bool:
-        """Whether the tables are masked or packed, so that every row has a size."""
+        """Whether every row has a size: the tables are masked, packed, or shared out by columns."""
         return isinstance(self.table(), PrefixTable)
 
     @property

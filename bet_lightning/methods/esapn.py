@@ -43,8 +43,9 @@ class ESAPN(PreferredSizes):
     become that width. Where a backbone has several tables, each has policies of its own, and their preferences are
     averaged.
 
-    What the authors' code has and this keeps: a row that grows reads as before but for the batch statistics of its new
-    size, so that a sampled action changes its reward through these alone: policies hear little of what sizes are worth.
+    What the authors' code has and this keeps: a row that grows reads as before except for the batch statistics of its
+    new size, so that a sampled action changes its reward through these alone: policies hear little of what sizes are
+    worth.
 
     Args:
         candidates: Sizes of a table's rows, in ascending order (paper: 2, 4, 8, 16, 64, 128).

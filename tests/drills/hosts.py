@@ -21,7 +21,7 @@ class Hosts:
         names: Of the namespaces.
 
     Raises:
-        NoNamespacesError: On entering, if they cannot be made: without root, without ``ip``, or in a sandbox.
+        NoNamespacesError: On entering, if they cannot be made: without root or ``ip``, or where it is forbidden.
     """
 
     def __init__(self) -> None:
