@@ -16,8 +16,6 @@ from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
 from bet_lightning.spending import spend_plainly
 from bet_lightning.tables.size_controller import popularity_steps
 
-_BISECTIONS = 60
-
 
 class PreferredSizes(Method):
     """Learns once how much every row prefers each of some sizes, then trains sizes within each budget from scratch.
@@ -98,9 +96,10 @@ def preferred_sizes(preference: Tensor, candidates: Tensor, order: Tensor, cap: 
     r"""Return sizes that sum to a cap, as close to what rows prefer as a common price of a parameter allows.
 
     Every row n takes the candidate with the largest :math:`p_{nk} - \lambda c_k`. At :math:`\lambda = 0` that is what
-    it prefers; the price at which the sizes sum to the cap is found by bisection, negative where the cap is above what
-    they prefer. So those rows give way that lose the least preference a parameter. Rows that turn at that very price
-    do so in an order, and one of them has what is left.
+    it prefers; at another price, negative where the cap is above what they prefer, the sizes sum to the cap. So those
+    rows give way that lose the least preference a parameter. A row grows at the slopes of the least concave function
+    above its preference, the steepest ones of all rows first; rows that turn at the same price do so in an order, and
+    one of them has what is left.
 
     Args:
         preference: ``(num_rows, k)`` floats, p.
@@ -112,24 +111,30 @@ def preferred_sizes(preference: Tensor, candidates: Tensor, order: Tensor, cap: 
     Returns:
         ``(num_rows,)`` int64.
     """
-    scores = preference.double()
-    costs = candidates.double()
-
-    def at(price: float) -> Tensor:
-        return candidates[(scores - price * costs).argmax(1)]  # of equal ones the smallest
-
-    smallest = torch.full((len(scores),), int(candidates[0]))
-    if int(smallest.sum()) >= cap:
+    smallest = torch.full((len(preference),), int(candidates[0]))
+    spare = cap - int(smallest.sum())
+    if spare <= 0:
         return between(torch.full_like(smallest, min_size), smallest, order, cap)
-    gaps = candidates.diff().tolist()
-    bound = (float(scores.max() - scores.min()) + 1.0) / min(gaps, default=1)
-    low, high = -bound, bound
-    lower, upper = smallest, torch.full_like(smallest, int(candidates[-1]))
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        sizes = at(middle)
-        if int(sizes.sum()) <= cap:
-            high, lower = middle, sizes
-        else:
-            low, upper = middle, sizes
-    return between(lower, upper, order, cap)
+    more = candidates.diff().repeat(len(order))
+    slopes = _concave_slopes(preference[order].double(), candidates).flatten()
+    steepest_first = slopes.argsort(descending=True, stable=True)
+    grown = between(torch.zeros_like(more), more, steepest_first, spare).view(len(order), -1).sum(1)
+    return smallest.index_add(0, order, grown)
+
+
+def _concave_slopes(values: Tensor, at: Tensor) -> Tensor:
+    """Return the slopes of the least concave function above each row's values, never rising along a row.
+
+    Args:
+        values: ``(num_rows, k)`` floats.
+        at: ``(k,)`` int64, where they are taken, in ascending order.
+
+    Returns:
+        ``(num_rows, k - 1)`` floats, one for each gap.
+    """
+    slopes = values.new_full((len(values), len(at) - 1), torch.inf)
+    for start in range(len(at) - 1):
+        beyond = (values[:, start + 1 :] - values[:, start, None]) / (at[start + 1 :] - at[start])
+        steepest_from_here = beyond.flip(1).cummax(1).values.flip(1)  # to any end at or after a gap's
+        slopes[:, start:] = slopes[:, start:].minimum(steepest_from_here)
+    return slopes

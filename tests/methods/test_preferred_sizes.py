@@ -1,3 +1,4 @@
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,19 +6,33 @@ from hypothesis import strategies as st
 from bet_lightning.methods.preferred_sizes import preferred_sizes, untrained_last
 
 CANDIDATES = torch.tensor([2, 4, 8])
+VALUES = st.sampled_from([-3.0, -1.0, -0.5, 0.0, 0.25, 2.0])  # with many equal ones
 
 
 @given(st.data())
 def test_any_cap_is_met_exactly_and_within_bounds(data: st.DataObject) -> None:
     rows = data.draw(st.integers(1, 12))
-    values = st.sampled_from([-3.0, -1.0, -0.5, 0.0, 0.25, 2.0])  # with many equal ones
-    preference = torch.tensor(data.draw(st.lists(st.tuples(values, values, values), min_size=rows, max_size=rows)))
+    preference = torch.tensor(data.draw(st.lists(st.tuples(VALUES, VALUES, VALUES), min_size=rows, max_size=rows)))
     cap = data.draw(st.integers(rows, 8 * rows))
     order = torch.tensor(data.draw(st.permutations(range(rows))))
     sizes = preferred_sizes(preference, CANDIDATES, order, cap, 1)
     assert int(sizes.sum()) == cap and sizes.min() >= 1 and sizes.max() <= 8
     between = [size for size in sizes.tolist() if size not in (([1, 2]) if cap <= 2 * rows else [2, 4, 8])]
     assert len(between) <= 1  # one row has what is left
+
+
+@pytest.mark.parametrize("cap", range(6, 25))
+def test_rows_that_turn_at_one_price_meet_any_cap(cap: int) -> None:
+    preference = torch.tensor([[-3.0, -1.0, -1.0], [-3.0, -0.5, -0.5], [-1.0, -3.0, -1.0]])
+    assert int(preferred_sizes(preference, CANDIDATES, torch.arange(3), cap, 1).sum()) == cap
+
+
+@given(st.lists(st.tuples(VALUES, VALUES, VALUES), min_size=1, max_size=12), st.integers(-12, 12))
+def test_sizes_are_those_at_the_price_that_meets_the_cap(rows: list[tuple[float, float, float]], eighths: int) -> None:
+    preference = torch.tensor(rows)
+    at_price = CANDIDATES[(preference - eighths / 8 * CANDIDATES).argmax(1)]  # of equal ones the smallest
+    order = torch.arange(len(rows))
+    assert preferred_sizes(preference, CANDIDATES, order, int(at_price.sum()), 1).equal(at_price)
 
 
 def test_rows_get_what_they_prefer_where_that_is_the_cap() -> None:
