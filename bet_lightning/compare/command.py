@@ -15,8 +15,9 @@ from rich.table import Table
 from bet_lightning.budget import format_bytes
 from bet_lightning.compare.cells import Comparison
 from bet_lightning.compare.entries import entries_of
-from bet_lightning.compare.heat_map import plot_relative
-from bet_lightning.compare.plots import plot_tradeoff
+from bet_lightning.compare.heat_map import relative_plot
+from bet_lightning.compare.page import render_comparison
+from bet_lightning.compare.plots import tradeoff_plot
 from bet_lightning.compare.rows import Row, is_done, read_rows
 from bet_lightning.compare.running import CellRunner, Command
 from bet_lightning.compare.significance import compare_entries, read_pairs, write_pairs
@@ -88,14 +89,16 @@ def report(comparison: Comparison, rows: Sequence[Row], runs: Path) -> None:
     if write_pairs(compared, axes, pairs):
         written.append(compared)
     grid = side_by_side(entries, axes, pairs)
-    for suffix, text in ((".md", grid.markdown()), (".tex", grid.latex())):
+    published = read_rows(comparison.published) if comparison.published else []
+    plots = {".png": tradeoff_plot(rows), ".published.png": relative_plot(entries, axes, published)}
+    drawn = {suffix: plot for suffix, plot in plots.items() if plot}
+    for suffix, plot in drawn.items():
+        plot.save(path.with_suffix(suffix))
+    page = render_comparison(comparison, rows, entries, pairs, list(drawn.values()), runs)
+    texts = {".md": grid.markdown(), ".tex": grid.latex(), ".html": page}
+    for suffix, text in texts.items():
         write_text(path.with_suffix(suffix), text)
-        written.append(path.with_suffix(suffix))
-    if plot_tradeoff(rows, path.with_suffix(".png")):
-        written.append(path.with_suffix(".png"))
-    heat_map = path.with_suffix(".published.png")
-    if comparison.published and plot_relative(entries, axes, read_rows(comparison.published), heat_map):
-        written.append(heat_map)
+    written += [path.with_suffix(suffix) for suffix in (*texts, *drawn)]
     log.info("results: %s", ", ".join(map(str, written)))
 
 

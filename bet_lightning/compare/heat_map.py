@@ -3,54 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 
 from bet_lightning.compare.entries import METRICS, Entry, group_axes
 from bet_lightning.compare.rows import Row
 from bet_lightning.methods.tasks import FULL
-from bet_lightning.replacing import replacing
+from bet_lightning.runs.axes import percent
+from bet_lightning.runs.style import FAINT, Plot
 
 REFERENCE = "bet"  # the published method that all others are relative to
 Place = tuple[str, str, str]  # data, backbone and budget
 Relative = Mapping[str, Mapping[Place, float]]  # by method: 0.1 is a tenth above the reference
 
 
-def plot_relative(entries: Sequence[Entry], axes: Sequence[str], published: Sequence[Row], path: Path) -> bool:
-    """Draw test recall@20 and ndcg@20 relative to what is published for BET: a line a method, a column a budget.
+def relative_plot(entries: Sequence[Entry], axes: Sequence[str], published: Sequence[Row]) -> Plot | None:
+    """Return test recall@20 and ndcg@20 relative to what is published for BET: a line a method, a column a budget.
 
     Published rivals stand below, relative to the same numbers.
 
     Args:
-        entries: Entries of a comparison.
+        entries: Entries of a comparison; there is nothing to draw without a result at a budget that BET is published
+            for.
         axes: Its axes.
         published: Rows with data, backbone, method, budget and metrics.
-        path: The PNG file to write.
-
-    Returns:
-        Whether there was anything to draw: a result at a budget that BET is published for.
     """
     panels = {metric: relative_to_published(entries, axes, published, metric) for metric in METRICS}
     methods = list(dict.fromkeys(method for found in panels.values() for method in found))
     places = list(dict.fromkeys(place for found in panels.values() for values in found.values() for place in values))
     if not places:
-        return False
+        return None
     places.sort(key=[_place(row) for row in published].index)
-    figure = Figure(figsize=(2.6 + 0.55 * len(places), 1.9 + 0.6 * len(methods)), layout="constrained")
-    grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     largest = max(abs(value) for found in panels.values() for values in found.values() for value in values.values())
-    for axis, (metric, found) in zip(grid, panels.items(), strict=True):
-        image = _draw(axis, metric, found, methods, places, largest or 1.0)
-    _name_groups(grid[0], places)
-    figure.colorbar(image, ax=list(grid), label="% above published BET", aspect=40)
-    with replacing(path) as partial:
-        figure.savefig(partial, dpi=120, format="png")
-    return True
+    shown = (
+        partial(_draw, metric=metric, found=found, methods=methods, places=places, largest=largest or 1.0)
+        for metric, found in panels.items()
+    )
+    return Plot(
+        "published",
+        "Relative to published results",
+        "Percent above what is published for BET at the same budget; blue is better, red is worse.",
+        tuple(shown),
+        height=1.0 + 0.3 * len(methods),
+        width=2.2 + 0.55 * len(places),
+        most_columns=1,
+    )
 
 
 def relative_to_published(
@@ -85,28 +85,25 @@ def _place(row: Row) -> Place:
 
 def _draw(
     axis: Axes, metric: str, found: Relative, methods: Sequence[str], places: Sequence[Place], largest: float
-) -> AxesImage:
-    """Draw one metric: blue above the reference, red below it, with the numbers in percent."""
+) -> None:
     shares = np.array([[found[method].get(place, np.nan) for place in places] for method in methods])
-    image = axis.imshow(100 * shares, cmap="RdBu", vmin=-100 * largest, vmax=100 * largest, aspect="auto")
+    axis.pcolormesh(shares, cmap="RdBu", vmin=-largest, vmax=largest)  # shapes: a page shows no images
+    axis.invert_yaxis()
     for (line, column), share in np.ndenumerate(shares):
         if not np.isnan(share):
             color = "white" if abs(share) > 0.6 * largest else "black"
-            axis.text(column, line, f"{round(100 * share):+d}", ha="center", va="center", fontsize="small", color=color)
+            text = f"{round(100 * share):+d}"
+            axis.text(column + 0.5, line + 0.5, text, ha="center", va="center", fontsize="small", color=color)
     axis.set_ylabel(f"test {metric}")
-    axis.set_yticks(range(len(methods)), methods)
-    axis.set_xticks(range(len(places)), [f"{float(budget):.0%}" for _, _, budget in places], fontsize="small")
-    for column, (before, place) in enumerate(pairwise(places)):
+    axis.set_yticks(np.arange(len(methods)) + 0.5, methods)
+    budgets = [percent(float(budget)) for _, _, budget in places]
+    axis.set_xticks(np.arange(len(places)) + 0.5, budgets, fontsize="small")
+    for column, (before, place) in enumerate(pairwise(places), start=1):
         if before[:2] != place[:2]:
-            axis.axvline(column + 0.5, color="white", linewidth=4)
+            axis.axvline(column, color=FAINT)
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
-    return image
-
-
-def _name_groups(axis: Axes, places: Sequence[Place]) -> None:
-    """Write data and backbone above the columns that share them."""
-    for group in dict.fromkeys(place[:2] for place in places):
+    for group in dict.fromkeys(place[:2] for place in places):  # above the columns that share data and backbone
         columns = [column for column, place in enumerate(places) if place[:2] == group]
-        middle = sum(columns) / len(columns)
-        axis.text(middle, -0.6, "\n".join(group), ha="center", va="bottom", fontsize="small")
+        middle = sum(columns) / len(columns) + 0.5
+        axis.text(middle, -0.1, "\n".join(group), ha="center", va="bottom", fontsize="small")

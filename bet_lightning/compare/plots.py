@@ -5,34 +5,26 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 from matplotlib.axes import Axes
 
 from bet_lightning.compare.entries import entries_of
 from bet_lightning.compare.rows import Row
 from bet_lightning.methods.tasks import FULL
-from bet_lightning.replacing import replacing
 from bet_lightning.runs.axes import in_bytes as label_bytes
 from bet_lightning.runs.axes import in_shares
-from bet_lightning.runs.style import FAINT, Style, draw, styles_of
+from bet_lightning.runs.style import FAINT, Plot, Style, styles_of
 
 _METRIC = "ndcg@20"
 _AXES = ("data", "backbone", "method")
 Curve = dict[float, float]  # metric by share of the full table's parameters, or by bytes
 
 
-def plot_tradeoff(rows: Sequence[Row], path: Path) -> bool:
-    """Draw test ndcg@20 against the parameters kept, or bytes: a panel a data set and backbone, a curve a method.
-
-    A method's point is the mean over seeds of its result at that budget. The full table is a line.
+def tradeoff_plot(rows: Sequence[Row]) -> Plot | None:
+    """Return test ndcg@20 against the parameters kept, or bytes: a panel a data set and backbone, a curve a method.
 
     Args:
-        rows: Rows of a comparison.
-        path: The PNG file to write.
-
-    Returns:
-        Whether there was anything to draw: several budgets of at least one method.
+        rows: Rows of a comparison; there is nothing to draw without several budgets of at least one method.
     """
     panels: dict[str, list[Row]] = {}
     for row in rows:
@@ -40,13 +32,14 @@ def plot_tradeoff(rows: Sequence[Row], path: Path) -> bool:
             panels.setdefault(", ".join(filter(None, (row.get("data"), row.get("backbone")))), []).append(row)
     drawn = {name: found for name, each in panels.items() if (found := curves(each))}
     if not any(len(curve) > 1 for found in drawn.values() for curve in found.values()):
-        return False
+        return None
     styles = styles_of(method for found in drawn.values() for method in found)  # of a method the same in every panel
-    shown = [partial(_draw, name=name, rows=panels[name], found=found, styles=styles) for name, found in drawn.items()]
-    figure = draw(shown, most_columns=3)
-    with replacing(path) as unfinished:
-        figure.savefig(unfinished, dpi=120, format="png")
-    return True
+    shown = (partial(_draw, name=name, rows=panels[name], found=found, styles=styles) for name, found in drawn.items())
+    caption = (
+        "A method's point is the mean over seeds of its result at that budget. The dashed line is the full table, the "
+        "best of those that methods trained."
+    )
+    return Plot("budgets", "What a budget buys", caption, tuple(shown), most_columns=3)
 
 
 def in_bytes(rows: Sequence[Row]) -> bool:

@@ -12,7 +12,7 @@ from bet_lightning.compare.significance import LEVEL, Pair
 from bet_lightning.methods.tasks import FULL
 
 _DIFFERS = "†"
-_BOLD = re.compile(r"\*\*(.*?)\*\*")
+BOLD = re.compile(r"\*\*(.*?)\*\*")
 
 
 class Grid(NamedTuple):
@@ -97,4 +97,4 @@ def _as_latex(text: str) -> str:
     for character in "&%_#":
         text = text.replace(character, f"\\{character}")
     text = text.replace("±", r"$\pm$").replace(_DIFFERS, r"$^\dagger$").replace("<", "$<$")
-    return _BOLD.sub(r"\\textbf{\1}", text)
+    return BOLD.sub(r"\\textbf{\1}", text)

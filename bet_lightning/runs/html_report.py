@@ -1,47 +1,18 @@
 """``report.html``: a run in one file, which asks for nothing outside of it, drawn from the files of its folder."""
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from bet_lightning.budget import format_bytes
 from bet_lightning.runs.folder import read_record, write_text
-from bet_lightning.runs.page_tables import PageTable, empty_table, metrics_table, result_table, summarize
+from bet_lightning.runs.page_tables import empty_table, metrics_table, result_table, summarize
+from bet_lightning.runs.pages import PageFigure, render_page
 from bet_lightning.runs.plots import plot_run, plots_of
 from bet_lightning.runs.popularity_plots import read_profiles
 from bet_lightning.runs.result_plots import STAGES
-from bet_lightning.runs.style import Plot, draw
-from bet_lightning.runs.svg import to_svg
 
 REPORT = "report.html"
-_TEMPLATE = "report.html.jinja"
+_TEMPLATE = "runs/report.html.jinja"
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class PageFigure:
-    """A plot as it stands in the page.
-
-    Attributes:
-        plot: What it shows.
-        drawings: An ``<svg>`` element a panel.
-        table: Numbers that belong to it.
-    """
-
-    plot: Plot
-    drawings: tuple[str, ...]
-    table: PageTable | None
-
-    @classmethod
-    def of(cls, plot: Plot, table: PageTable | None = None) -> "PageFigure":
-        """Draw the panels of a plot apart, so that a narrow page can show them under each other."""
-        drawn = (
-            to_svg(draw([panel], plot.height), f"{plot.name}-{number}", plot.title)
-            for number, panel in enumerate(plot.panels)
-        )
-        return cls(plot, tuple(drawn), table)
 
 
 def draw_run(folder: Path) -> list[Path]:
@@ -96,18 +67,11 @@ def render(folder: Path) -> str:
     config = folder / "config.yaml"
     stages = [stage for stage in STAGES if any(result.metrics(stage) for result in record.results)]
     tables = {"sizes": empty_table(read_profiles(folder, record))}
-    environment = Environment(
-        loader=PackageLoader("bet_lightning.runs", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(_TEMPLATE).render(
+    return render_page(
+        _TEMPLATE,
         record=record,
         sentence=summarize(record),
         results=[(STAGES[stage], result_table(record, stage), metrics_table(record, stage)) for stage in stages],
         figures=[PageFigure.of(plot, tables.get(plot.name)) for plot in plots_of(folder)],
         config=config.read_text() if config.is_file() else "",
-        format_bytes=format_bytes,
     )

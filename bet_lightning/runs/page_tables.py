@@ -1,43 +1,15 @@
 """What the page of a run says in words and numbers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from bet_lightning.budget import format_bytes
 from bet_lightning.ranking import quality
+from bet_lightning.runs.pages import PageRow, PageTable
 from bet_lightning.runs.popularity_plots import SideProfile
 from bet_lightning.runs.records import ResultRecord, RunRecord, Stage
 from bet_lightning.runs.result_plots import STAGES
 
 _MOST_CLAUSES = 4  # of a sentence
-
-
-@dataclass(frozen=True)
-class PageRow:
-    """A line of a table, as text.
-
-    Attributes:
-        cells: What the columns say, in their order.
-        is_best: Whether it is marked: the best of its budget on validation data.
-    """
-
-    cells: tuple[str, ...]
-    is_best: bool = False
-
-
-@dataclass(frozen=True)
-class PageTable:
-    """A table, as text.
-
-    Attributes:
-        columns: Names of its columns.
-        rows: Its lines.
-        words: How many of the columns are words, which come first; the others are numbers.
-    """
-
-    columns: tuple[str, ...]
-    rows: tuple[PageRow, ...]
-    words: int = 1
 
 
 def summarize(record: RunRecord) -> str:

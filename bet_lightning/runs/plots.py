@@ -8,7 +8,7 @@ from bet_lightning.runs.folder import ACTIONS, read_probes, read_record
 from bet_lightning.runs.popularity_plots import read_profiles, sizes_plot
 from bet_lightning.runs.result_plots import bytes_plot, tradeoff_plot, training_plot
 from bet_lightning.runs.search_plots import fitness_plot, predictor_plot
-from bet_lightning.runs.style import Plot, draw
+from bet_lightning.runs.style import Plot
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +51,8 @@ def plot_run(folder: Path) -> list[Path]:
     for plot in plots_of(folder):
         path = folder / "plots" / f"{plot.name}.png"
         try:
-            path.parent.mkdir(exist_ok=True)
-            draw(plot.panels, plot.height).savefig(path, dpi=120)
+            plot.save(path)
             paths.append(path)
-        except OSError as error:  # the run is over and its results are safe
-            log.warning("%s: cannot be written (%s)", path, error)
+        except ValueError as error:  # the run is over and its results are safe
+            log.warning("%s", error)
     return paths

@@ -19,7 +19,7 @@ from bet_lightning.table_format import TableFormat
 
 _MOST_BINS = 20
 _MOST_CURVES = 6
-_MEASURES = {"size": "parameters a row, mean", "bits": "bits a row, mean", "empty": "rows with nothing"}
+MEASURES = {"size": "parameters a row, mean", "bits": "bits a row, mean", "empty": "rows with nothing"}
 
 Floats = npt.NDArray[np.float64]
 
@@ -102,7 +102,7 @@ def sizes_plot(record: RunRecord, profiles: Mapping[str, tuple[SideProfile, Side
     styles = styles_of(shown)
     panels = tuple(
         partial(
-            _draw_side,
+            draw_side,
             profiles={name: sides[index] for name, sides in shown.items()},
             styles=styles,
             measure=measure,
@@ -118,13 +118,28 @@ def sizes_plot(record: RunRecord, profiles: Mapping[str, tuple[SideProfile, Side
     return Plot("sizes", "Sizes by popularity", caption, panels)
 
 
-def _draw_side(
-    axis: Axes, profiles: Mapping[str, SideProfile], styles: Mapping[str, Style], measure: str, side: str
+def draw_side(
+    axis: Axes,
+    profiles: Mapping[str, SideProfile],
+    styles: Mapping[str, Style],
+    measure: str,
+    side: str,
+    title: str = "",
 ) -> None:
+    """Draw what rows of a side get by their popularity.
+
+    Args:
+        axis: What is drawn on.
+        profiles: Of that side, by the name of the curve.
+        styles: Of the curves.
+        measure: One of ``MEASURES``.
+        side: ``users`` or ``items``.
+        title: What stands above (default: the side).
+    """
     for name, profile in profiles.items():
         axis.plot(profile.popularity, getattr(profile, measure), markersize=3.5, label=name, **styles[name])
     in_popularity(axis.xaxis, next(iter(profiles.values())).popularity.tolist())  # the same for all
     (in_percent if measure == "empty" else in_counts)(axis.yaxis)
     largest = max(float(getattr(profile, measure).max()) for profile in profiles.values())
     axis.set_ylim(0, 1.06 * (largest or 1.0))
-    axis.set(title=side, xlabel=f"training interactions of {side}", ylabel=_MEASURES[measure])
+    axis.set(title=title or side, xlabel=f"training interactions of {side}", ylabel=MEASURES[measure])

@@ -15,7 +15,7 @@ from bet_lightning.runs.style import FAINT, Plot, styles_of
 
 _LEAST_SPREAD = 0.05  # of fitness, that is drawn of predictions beyond what was measured
 
-Probes = Mapping[str, Sequence[ProbeRecord]]  # those that did not fail, by the label of their budget
+Probes = Mapping[str, Sequence[ProbeRecord]]  # those that did not fail, by the label of what they share
 Passed = Mapping[
     int, float
 ]  # probes or seconds by the identity of a record: two forms count iterations each for itself
@@ -26,16 +26,15 @@ def fitness_plot(record: RunRecord, records: Sequence[ProbeRecord]) -> Plot | No
     probes = _by_budget(record, records)
     if not probes:
         return None
-    spent = list(accumulate((each.seconds for each in records), initial=record.search.seconds_to_begin))[1:]
-    seconds = {id(each): passed for each, passed in zip(records, spent, strict=True)}
-    numbers = {id(each): float(number) for number, each in enumerate(records, start=1)}
+    numbers, seconds = spent_until(record, records)
+    named = {f"best within {label}": each for label, each in probes.items()}
     caption = (
         "A point is a probed action, a line the best so far within a budget. Time is that of the beginning and of "
         "these probes, without longer ones of the best actions."
     )
     panels = (
-        partial(_draw_fitness, probes=probes, passed=numbers, in_time=False),
-        partial(_draw_fitness, probes=probes, passed=seconds, in_time=True),
+        partial(draw_fitness, probes=named, passed=numbers, in_time=False),
+        partial(draw_fitness, probes=named, passed=seconds, in_time=True),
     )
     return Plot("fitness", "Search", caption, panels)
 
@@ -50,7 +49,7 @@ def predictor_plot(record: RunRecord, records: Sequence[ProbeRecord]) -> Plot | 
         "line it is exact. rho is Spearman's rank correlation. Predictions far from anything measured are drawn at the "
         "edge."
     )
-    panels = (partial(_draw_predictions, probes=probes),)
+    panels = (partial(draw_predictions, probes=probes),)
     return Plot("predictor", "Predicted against measured fitness", caption, panels)
 
 
@@ -60,7 +59,28 @@ def _by_budget(record: RunRecord, records: Sequence[ProbeRecord]) -> Probes:
     return {label: each for label, each in found.items() if each}
 
 
-def _draw_fitness(axis: Axes, probes: Probes, passed: Passed, in_time: bool) -> None:
+def spent_until(record: RunRecord, records: Sequence[ProbeRecord]) -> tuple[Passed, Passed]:
+    """Return how many probes a search had made after each, and how many seconds had passed.
+
+    Args:
+        record: What the run says of itself.
+        records: All of its probes.
+    """
+    spent = list(accumulate((each.seconds for each in records), initial=record.search.seconds_to_begin))[1:]
+    numbers = {id(each): float(number) for number, each in enumerate(records, start=1)}
+    return numbers, {id(each): passed for each, passed in zip(records, spent, strict=True)}
+
+
+def draw_fitness(axis: Axes, probes: Probes, passed: Passed, in_time: bool, title: str = "") -> None:
+    """Draw the fitness of probes, and the best so far as a line.
+
+    Args:
+        axis: What is drawn on.
+        probes: By the label of their line.
+        passed: How many probes or seconds there were until each.
+        in_time: Whether those are seconds.
+        title: What stands above.
+    """
     last = max(passed.values())
     for label, style in styles_of(probes).items():
         when = [passed[id(each)] for each in probes[label]]
@@ -68,17 +88,24 @@ def _draw_fitness(axis: Axes, probes: Probes, passed: Passed, in_time: bool) -> 
         axis.scatter(when, fitness, 12, style["color"], marker=style["marker"], alpha=0.6)
         best = list(accumulate(fitness, max))
         (line,) = axis.plot([*when, last], [*best, best[-1]], drawstyle="steps-post", **style)
-        line.set(label=f"best within {label}", markevery=[])
+        line.set(label=label, markevery=[])
     in_percent(axis.yaxis)
     if in_time:
         axis.set_xlabel(f"time of search, {in_seconds(axis.xaxis, last)}")
     else:
         in_counts(axis.xaxis)
         axis.set_xlabel("probes")
-    axis.set(ylabel="fitness, % of full", xlim=(0, 1.03 * last))
+    axis.set(title=title, ylabel="fitness, % of full", xlim=(0, 1.03 * last))
 
 
-def _draw_predictions(axis: Axes, probes: Probes) -> None:
+def draw_predictions(axis: Axes, probes: Probes, title: str = "") -> None:
+    """Draw predicted against measured fitness of probes.
+
+    Args:
+        axis: What is drawn on.
+        probes: By the label of their points.
+        title: What stands above.
+    """
     measured = [each.fitness for side in probes.values() for each in side]
     low, high = min(measured), max(measured)
     beyond = max(high - low, _LEAST_SPREAD) / 2
@@ -93,4 +120,4 @@ def _draw_predictions(axis: Axes, probes: Probes) -> None:
         axis.scatter(shown, found, 20, style["color"], marker=style["marker"], alpha=0.8, label=legend)
     in_percent(axis.xaxis)
     in_percent(axis.yaxis)
-    axis.set(xlabel="predicted fitness, % of full", ylabel="measured fitness, % of full")
+    axis.set(title=title, xlabel="predicted fitness, % of full", ylabel="measured fitness, % of full")

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypedDict
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from bet_lightning.replacing import replacing
 
 INK, FAINT = "#3d3d3d", "#b3b3b3"  # text and axes; lines that guide the eye
 # Okabe and Ito's colours, which people of any colour vision tell apart, each with a marker, then again with others
@@ -42,6 +45,8 @@ class Plot:
         caption: What to know to read it.
         panels: What draws it, each on axes of its own.
         height: Inches of a panel.
+        width: Inches of a panel.
+        most_columns: Panels of a row of the picture.
     """
 
     name: str
@@ -49,6 +54,26 @@ class Plot:
     caption: str
     panels: tuple[Panel, ...]
     height: float = 3.3
+    width: float = _WIDTH
+    most_columns: int = 2
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether a panel takes more than others do."""
+        return self.width > _WIDTH
+
+    def draw(self) -> Figure:
+        """Draw all panels as one picture."""
+        return draw(self.panels, self.height, self.width, self.most_columns)
+
+    def draw_apart(self) -> list[Figure]:
+        """Draw each panel as a picture of its own, so that a narrow page can show them under each other."""
+        return [draw([panel], self.height, self.width) for panel in self.panels]
+
+    def save(self, path: Path) -> None:
+        """Draw all panels as a PNG file, which is replaced in one step."""
+        with replacing(path) as unfinished:
+            self.draw().savefig(unfinished, dpi=120, format="png")
 
 
 def styles_of(names: Iterable[str]) -> dict[str, Style]:
@@ -63,23 +88,24 @@ def styles_of(names: Iterable[str]) -> dict[str, Style]:
     }
 
 
-def draw(panels: Sequence[Panel], height: float = 3.3, most_columns: int = 2) -> Figure:
+def draw(panels: Sequence[Panel], height: float = 3.3, width: float = _WIDTH, most_columns: int = 2) -> Figure:
     """Draw panels row by row, over one legend of what they show.
 
     Args:
         panels: Each draws on the axes that it is given; at least one.
         height: Inches of a panel.
+        width: Inches of a panel.
         most_columns: Panels of a row.
     """
     columns = min(most_columns, len(panels))
     rows = -(-len(panels) // columns)
     with mpl.rc_context(_RC):  # type: ignore[arg-type]
-        figure = Figure(figsize=(_WIDTH * columns, height * rows), layout="constrained")
+        figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
         axes = [figure.add_subplot(rows, columns, number + 1) for number in range(len(panels))]
         for axis, panel in zip(axes, panels, strict=True):
             axis.spines[["top", "right"]].set_visible(False)
             panel(axis)
-        _place_legend(figure, axes, _LINE * columns)
+        _place_legend(figure, axes, round(_LINE * columns * width / _WIDTH))
         for _ in range(2):  # the first changes ticks; then no more, however often it is saved
             figure.get_layout_engine().execute(figure)  # type: ignore[union-attr]
         figure.set_layout_engine("none")

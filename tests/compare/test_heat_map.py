@@ -4,7 +4,7 @@ import pytest
 
 from bet_lightning.compare.cells import Comparison
 from bet_lightning.compare.entries import METRICS, entries_of
-from bet_lightning.compare.heat_map import plot_relative, relative_to_published
+from bet_lightning.compare.heat_map import relative_plot, relative_to_published
 from bet_lightning.compare.rows import Row, read_rows
 
 RESULTS = Path(__file__).parents[2] / "configs" / "results"
@@ -36,10 +36,15 @@ def test_cells_are_relative_to_published_bet_at_the_same_budget() -> None:
 
 
 def test_draws_where_there_is_something_to_compare(tmp_path: Path) -> None:
-    path = tmp_path / "table.png"
-    assert not plot_relative(entries_of(ROWS[2:], AXES), AXES, PUBLISHED, path) and not path.exists()
-    assert plot_relative(entries_of(ROWS, AXES), AXES, PUBLISHED, path)
-    assert path.read_bytes().startswith(b"\x89PNG")
+    assert relative_plot(entries_of(ROWS[2:], AXES), AXES, PUBLISHED) is None
+    plot = relative_plot(entries_of(ROWS, AXES), AXES, PUBLISHED)
+    assert plot
+    recall, ndcg = plot.draw().axes
+    assert [label.get_text() for label in recall.get_yticklabels()] == ["ours", "pep (published)"]
+    assert [text.get_text() for text in recall.texts] == ["+10", "-50", "small\nMF"]
+    assert [text.get_text() for text in ndcg.texts][:2] == ["+0", "-50"]
+    plot.save(tmp_path / "table.png")
+    assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_published_table_has_the_cells_of_ours() -> None:

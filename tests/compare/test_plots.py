@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from bet_lightning.compare.plots import curves, full_quality, plot_tradeoff
+from bet_lightning.compare.plots import curves, full_quality, tradeoff_plot
 from bet_lightning.compare.rows import Row, read_rows
+from tests.runs.test_style import assert_readable
 
 
 def row(method: str, result: str, params: int, ndcg: str, start: str = "") -> Row:
@@ -37,14 +38,18 @@ def test_bytes_of_a_deployment_are_those_of_all_of_it() -> None:
     assert curves([full, kept]) == {"ours": {1000.0: 0.2}}
 
 
-def test_draws_where_there_are_several_budgets(tmp_path: Path) -> None:
-    path = tmp_path / "table.png"
-    assert not plot_tradeoff(ROWS[:3], path) and not path.exists()
-    assert plot_tradeoff(ROWS, path)
-    assert path.read_bytes().startswith(b"\x89PNG")
+def test_draws_where_there_are_several_budgets() -> None:
+    assert tradeoff_plot(ROWS[:3]) is None
+    plot = tradeoff_plot(ROWS)
+    assert plot
+    (axis,) = plot.draw().axes
+    assert axis.get_title() == "small, MF"
+    assert [line.get_label() for line in axis.lines] == ["spectral", "uniform", "full table"]
+    assert axis.lines[0].get_xydata().tolist() == [[0.1, 0.25], [0.2, 0.28]]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("name", ["gowalla_lightgcn", "lastfm_mf"])
 def test_committed_results_can_be_drawn(name: str, tmp_path: Path) -> None:
-    rows = read_rows(Path(__file__).parents[2] / "configs" / "results" / f"{name}.csv")
-    assert plot_tradeoff(rows, tmp_path / "table.png")
+    plot = tradeoff_plot(read_rows(Path(__file__).parents[2] / "configs" / "results" / f"{name}.csv"))
+    assert plot
+    assert_readable(plot.draw())

@@ -1,8 +1,5 @@
-import re
 import shutil
-import subprocess
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -11,52 +8,10 @@ from bet_lightning.cli import main
 from bet_lightning.runs.curves import CURVES, read_points
 from bet_lightning.runs.folder import read_record, write_record
 from bet_lightning.runs.html_report import REPORT, render, write_report
+from tests.pages import Page, assert_asks_for_nothing, assert_is_drawn, needs_browser
 from tests.runs.test_records import make_record, make_result
 
-VOID = {"meta"}
 FIGURES = ["budgets", "sizes", "bytes", "fitness", "predictor", "training"]
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-MEASURE = """<script>for (const svg of document.querySelectorAll("figure svg")) {
-const box = svg.getBoundingClientRect();
-svg.dataset.drawn = [box.width > 200, box.height > 100, box.right <= innerWidth, svg.getBBox().width > 200].join();
-}
-document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth;</script></body>"""
-
-
-class Page(HTMLParser):
-    """Checks that what opens is closed, and keeps what a test looks at.
-
-    Attributes:
-        tags: Names of all elements, in their order.
-        attributes: All attributes of all elements.
-        figures: Ids of figures, with how many drawings each has.
-    """
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.figures: dict[str, int] = {}
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_startendtag(tag, attrs)
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-        if tag == "figure":
-            self.figures[dict(attrs)["id"] or ""] = 0
-        if tag == "svg":
-            self.figures[list(self.figures)[-1]] += 1
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
 
 
 def test_a_run_is_one_page_that_asks_for_nothing(finished_run: Path) -> None:
@@ -64,12 +19,7 @@ def test_a_run_is_one_page_that_asks_for_nothing(finished_run: Path) -> None:
     page = Page(text)
     assert list(page.figures) == FIGURES and all(page.figures.values())
     assert page.figures["fitness"] == 2  # by probes and by seconds
-    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
-    assert all(value.startswith("#") for name, value in page.attributes if name in ("src", "href"))
-    assert "://" not in text and "@import" not in text
-    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)", text))
-    ids = [value for name, value in page.attributes if name == "id"]
-    assert len(ids) == len(set(ids))
+    assert_asks_for_nothing(text)
 
 
 def test_says_what_the_run_was(finished_run: Path) -> None:
@@ -131,27 +81,9 @@ def test_a_full_disk_does_not_end_the_run(tmp_path: Path, caplog: pytest.LogCapt
     assert f"{REPORT}: cannot be written" in caplog.text
 
 
-def browse(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Open a page in a browser without a window; its document on stdout, its console on stderr."""
-    assert BROWSER
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
-    profile = f"--user-data-dir={page.parent / 'profile'}"
-    return subprocess.run(
-        [*command, profile, *options, page.as_uri()], capture_output=True, text=True, check=True, timeout=120
-    )
-
-
-@pytest.mark.skipif(BROWSER is None, reason="needs chromium or google-chrome on the PATH")
+@needs_browser
 @pytest.mark.parametrize("width", [500, 1200])
 def test_a_browser_draws_every_figure_and_has_nothing_to_complain_of(
     finished_run: Path, tmp_path: Path, width: int
 ) -> None:
-    assert "CONSOLE" not in browse(finished_run / REPORT).stderr
-    text = (finished_run / REPORT).read_text()
-    measured = tmp_path / "measured.html"
-    measured.write_text(re.sub("<meta http-equiv.*?>", "", text).replace("</body>", MEASURE))
-    done = browse(measured, f"--window-size={width},900")
-    assert "CONSOLE" not in done.stderr
-    drawn = re.findall('data-drawn="([^"]*)"', done.stdout)
-    assert len(drawn) == text.count("<svg") > 0 and set(drawn) == {"true,true,true,true"}
-    assert 'data-wide="false"' in done.stdout  # tables scroll within the page
+    assert_is_drawn(finished_run / REPORT, tmp_path, width)
