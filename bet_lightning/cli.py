@@ -26,7 +26,7 @@ from bet_lightning.callbacks.devices import failed_exchange, leave
 from bet_lightning.callbacks.run_files import LastCheckpoint, RunLogger, SaveRunConfig, move_aside
 from bet_lightning.callbacks.table_search import TableSearch
 from bet_lightning.callbacks.user_metrics import UserMetricsCollector
-from bet_lightning.command_line import data_name, usage, with_new_budget
+from bet_lightning.command_line import data_name, usage, with_new_budget, with_shipped_configs
 from bet_lightning.deploy.checkpoint_io import FileCheckpointIO, check_checkpoint
 from bet_lightning.deploy.exporting import best_checkpoint
 from bet_lightning.errors import one_line
@@ -224,7 +224,7 @@ def main(args: ArgsType = None) -> None:
     words = sys.argv[1:] if args is None else args
     debug = isinstance(words, list) and "--debug" in words
     if isinstance(words, list):
-        words = with_new_budget([word for word in words if word != "--debug"])
+        words = with_shipped_configs(with_new_budget([word for word in words if word != "--debug"]))
     if not log.handlers:
         log.addHandler(_Lines())
         log.setLevel(logging.INFO if getattr(rank_zero_only, "rank", 0) == 0 else logging.WARNING)

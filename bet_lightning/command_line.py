@@ -7,6 +7,7 @@ from jsonargparse import Namespace
 from bet_lightning.budget import FORMS
 from bet_lightning.data.sources import SYNTHETIC, held_name, own_name
 
+_SHIPPED = Path(__file__).parent  # a wheel has ``configs`` in it, without those of results
 _BUDGETS = ("--search.budget", *(f"--search.budget.{form}" for form in FORMS))
 
 
@@ -36,3 +37,20 @@ def with_new_budget(words: list[str]) -> list[str]:
         return words
     first = next(place for place, word in enumerate(words) if word.startswith("--search.budget"))
     return [*words[:first], "--search.budget=null", *words[first:]]
+
+
+def with_shipped_configs(words: list[str], shipped: Path = _SHIPPED) -> list[str]:
+    """Let ``--config configs/paper/ngcf.yaml`` be the one that was installed, where no file here is called so.
+
+    Args:
+        words: Arguments of the command line.
+        shipped: Folder that paths of installed configs are relative to.
+    """
+    found, is_path = [], False
+    for word in words:
+        flag, equals, path = word.rpartition("=") if word.startswith("--config=") else ("", "", word)
+        if (is_path or equals) and not Path(path).exists() and (shipped / path).is_file():
+            path = str(shipped / path)
+        found.append(f"{flag}{equals}{path}")
+        is_path = word in ("--config", "-c")
+    return found
