@@ -18,8 +18,9 @@ from bet_lightning.compare.entries import entries_of
 from bet_lightning.compare.heat_map import relative_plot
 from bet_lightning.compare.page import render_comparison
 from bet_lightning.compare.plots import tradeoff_plot
+from bet_lightning.compare.processes import Command
 from bet_lightning.compare.rows import Row, is_done, read_rows
-from bet_lightning.compare.running import CellRunner, Command
+from bet_lightning.compare.running import CellRunner
 from bet_lightning.compare.significance import compare_entries, read_pairs, write_pairs
 from bet_lightning.compare.tables import side_by_side
 from bet_lightning.compare.users import CellUsers

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from queue import SimpleQueue
+from types import FrameType
 
-import torch
 import yaml
 from filelock import FileLock
 
 from bet_lightning.compare.cells import Cell, Comparison
+from bet_lightning.compare.processes import Command, Processes, environment_of
 from bet_lightning.compare.rows import Row, in_order, read_rows, rows_of, without_cell, write_rows
 from bet_lightning.methods.tasks import FULL
 from bet_lightning.runs.folder import read_record
 
 log = logging.getLogger(__name__)
 FULL_CHECKPOINT = Path("checkpoints", f"{FULL}.ckpt")
-Command = Callable[[list[str]], None]
 
 
 class CellRunner:
@@ -75,6 +73,7 @@ class CellRunner:
         slots: SimpleQueue[int] = SimpleQueue()
         for slot in range(jobs):
             slots.put(slot)
+        processes = Processes()
 
         def run(cell: Cell, number: int, source: Future[None] | None) -> None:
             if source:
@@ -83,7 +82,7 @@ class CellRunner:
             try:
                 run_folder = cell.folder(self.runs)
                 said = run_folder.with_name(f"{run_folder.name}.log")
-                self._run(cell, command_in_process(said, environment_of(slot, jobs)), number, len(cells))
+                self._run(cell, processes.command(said, environment_of(slot, jobs)), number, len(cells))
             finally:
                 slots.put(slot)
 
@@ -92,13 +91,17 @@ class CellRunner:
         ordered = sorted(cells, key=lambda cell: sources.get(cell.name) in names)
         begun: dict[str, Future[None]] = {}
         pool = ThreadPoolExecutor(jobs)
+        # the default would end this process alone and leave those of cells running
+        before = signal.signal(signal.SIGTERM, _end)
         try:
             for number, cell in enumerate(ordered):
                 begun[cell.name] = pool.submit(run, cell, number, begun.get(sources.get(cell.name, "")))
             for future in begun.values():
                 future.result()
         finally:
+            processes.end()
             pool.shutdown(cancel_futures=True)
+            signal.signal(signal.SIGTERM, before)
 
     def _run(self, cell: Cell, command: Command, number: int, count: int) -> None:
         """Run a cell and write its rows, unless there is no time left."""
@@ -158,36 +161,5 @@ def start_of(source: Cell | None, runs: Path) -> list[str]:
     return [f"--search.method.pretrain.checkpoint={checkpoint}"] if checkpoint and checkpoint.is_file() else []
 
 
-def environment_of(slot: int, jobs: int) -> dict[str, str]:
-    """Return the environment of one of several processes: a GPU in turn where there are any, a share of the threads.
-
-    Args:
-        slot: Number of the process, from 0.
-        jobs: How many processes there are at once.
-    """
-    environment = dict(os.environ)
-    gpus = torch.cuda.device_count()
-    if gpus:
-        visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-        environment["CUDA_VISIBLE_DEVICES"] = (visible or [str(gpu) for gpu in range(gpus)])[slot % gpus]
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
-    return environment
-
-
-def command_in_process(said: Path, environment: dict[str, str]) -> Command:
-    """Return what runs commands in processes of their own.
-
-    Args:
-        said: File that their output is added to.
-        environment: Their environment variables.
-    """
-
-    def command(args: list[str]) -> None:
-        with said.open("ab") as output:
-            program = [sys.executable, "-m", "bet_lightning", *args]
-            ended = subprocess.run(program, stdout=output, stderr=output, env=environment)
-        if ended.returncode:
-            log.error("%s ended with %d: see %s", args[0], ended.returncode, said)
-            raise SystemExit(1)
-
-    return command
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)

@@ -1,4 +1,3 @@
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ import yaml
 from bet_lightning.compare import running
 from bet_lightning.compare.cells import Cell, Comparison
 from bet_lightning.compare.rows import Row, in_order, read_rows
-from bet_lightning.compare.running import CellRunner, command_in_process, environment_of
+from bet_lightning.compare.running import CellRunner
 
 
 def write_comparison(folder: Path) -> Comparison:
@@ -55,28 +54,3 @@ def test_rows_are_in_the_order_of_their_cells(tmp_path: Path) -> None:
     rows = [{**cell.values, "seed": str(cell.seed)} for cell in cells]
     gone = {"method": "gone", "seed": "0"}
     assert in_order([gone, *reversed(rows)], cells) == [*rows, gone]
-
-
-def test_processes_share_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    assert environment_of(1, 3)["OMP_NUM_THREADS"] == "2" and "CUDA_VISIBLE_DEVICES" not in environment_of(1, 3)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert [environment_of(slot, 3)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == ["0", "1", "0"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3")  # those that were given to this process
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert [environment_of(slot, 2)["CUDA_VISIBLE_DEVICES"] for slot in range(2)] == ["5", "3"]
-    assert environment_of(0, 2)["OMP_NUM_THREADS"] == "1"
-
-
-def test_a_command_that_fails_in_its_process_says_where_to_read_why(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    said = tmp_path / "cell.log"
-    command = command_in_process(said, dict(os.environ))
-    with pytest.raises(SystemExit, match="1"):
-        command(["compare", str(tmp_path / "none.yaml")])
-    assert "none.yaml: not a comparison" in said.read_text()
-    assert f"compare ended with 2: see {said}" in caplog.text
