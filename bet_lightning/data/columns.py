@@ -15,6 +15,7 @@ from bet_lightning.data.names import printable
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
 PACKED = ".gz"  # a suffix after that of a format of text
 _OTHER_SEPARATORS = ";\t|,"  # that are looked for in the header where a file has none of its own
+_GZIP = b"\x1f\x8b"  # what every packed file begins with
 _HEADER_BYTES = 1 << 16
 
 
@@ -52,9 +53,10 @@ def format_of(path: Path) -> str:
 
 def _scan_text(path: Path, separator: str | None) -> pl.LazyFrame:
     """Open a table of text lazily, with every column as text; its line ends are found."""
-    opened = gzip.open if path.suffix.lower() == PACKED else open
-    with opened(path, "rb") as file:
-        start = file.read(_HEADER_BYTES)
+    with path.open("rb") as file:
+        is_packed = path.suffix.lower() == PACKED or file.read(len(_GZIP)) == _GZIP  # whatever it is called
+        file.seek(0)
+        start = gzip.GzipFile(fileobj=file).read(_HEADER_BYTES) if is_packed else file.read(_HEADER_BYTES)
     line_end = "\r" if b"\r" in start and b"\n" not in start else "\n"  # the former is old Macs'
     header = start.partition(line_end.encode())[0].decode("utf-8", "replace")
     usual = SEPARATORS[format_of(path)]

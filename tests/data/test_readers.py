@@ -137,6 +137,7 @@ class TestColumns:
         path.write_bytes(gzip.compress('user;item\nann;"x,1"\nbob;é\nann;é\n'.encode()))
         assert read_pairs(path) == PAIRS
         assert own_name(path) == "shop"
+        assert read_pairs(path.rename(tmp_path / "shop.csv")) == PAIRS  # whatever it is called
 
     def test_another_encoding_is_advised_against(self, tmp_path):
         path = write(tmp_path / "a.csv", "user,item\nann,é\n", encoding="latin-1")
