@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bet_lightning.allocation import between
 from bet_lightning.methods.base import Method, Problem
-from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
+from bet_lightning.methods.tasks import Epochs, Round, Rounds, Task
 from bet_lightning.spending import spend_plainly
 from bet_lightning.tables.candidate_sizes import CandidateSizesTable
 from bet_lightning.tables.size_controller import popularity_steps
@@ -57,7 +57,7 @@ class PreferredSizes(Method):
     def auxiliary_loss(self, problem: Problem) -> AuxiliaryLoss:
         """Return what decisions on sizes learn by, without a gradient for values."""
 
-    def run(self, problem: Problem) -> Generator[Round, Sequence[Outcome], None]:
+    def run(self, problem: Problem) -> Rounds:
         """Learn preferences, then train sizes for each budget: see :meth:`Method.run`."""
         state, done, network = problem.state, problem.state.setdefault("done", []), problem.network
         candidates = [size for size in self.candidates if size < network.max_size] + [network.max_size]
