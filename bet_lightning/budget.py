@@ -2,7 +2,7 @@
 
 import bisect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -235,13 +235,19 @@ def resolve_budgets(
     Raises:
         ValueError: If there is none, one cannot be met, or two are the same.
     """
-    resolved = sorted(
-        (budget.resolve(shape, min_size, beside) for budget in budgets),
-        key=lambda budget: (-budget.bytes, -budget.params),
-    )
-    amounts = [(budget.unit, budget.amount) for budget in resolved]
-    names = [budget.name for budget in resolved]
+    return largest_first(budget.resolve(shape, min_size, beside) for budget in budgets)
+
+
+def largest_first(resolved: Iterable[ResolvedBudget]) -> tuple[ResolvedBudget, ...]:
+    """Sort budgets of one backbone, so that the order in which they were given is without effect.
+
+    Raises:
+        ValueError: If there is none, or two are the same.
+    """
+    budgets = tuple(sorted(resolved, key=lambda budget: (-budget.bytes, -budget.params)))
+    amounts = [(budget.unit, budget.amount) for budget in budgets]
+    names = [budget.name for budget in budgets]
     if not amounts or len(set(amounts)) < len(amounts) or len(set(names)) < len(names):
         given = ", ".join(f"{amount} {unit}" for unit, amount in amounts)
         raise ValueError(f"search.budget needs budgets that differ, got {given or 'none'}")
-    return tuple(resolved)
+    return budgets

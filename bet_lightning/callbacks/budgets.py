@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache, partial
 
 from bet_lightning.backbones import Backbone, HasKeptForm, KeptForm
-from bet_lightning.budget import Budget, resolve_budgets
+from bet_lightning.budget import Budget, largest_first
 from bet_lightning.data import DataSplit
 from bet_lightning.deploy.packing import bytes_beside
 from bet_lightning.methods.base import BudgetsByForm, Method
@@ -34,16 +34,15 @@ def resolve_by_form(budgets: Sequence[Budget], method: Method, network: Backbone
     for form, rebuilds_rows in forms.items() if method.chooses_form else ((first, forms[first]),):
         beside = cache(partial(bytes_beside, network, data, rebuilds_rows))  # it packs the graph
         smallest = method.min_size(network, rebuilds_rows)
-        met = []
+        met: list[ResolvedBudget] = []
         for budget in budgets:
             if form == first or budget.covers != "table":
                 try:
-                    budget.resolve(network.shape, smallest, beside)
-                    met.append(budget)
+                    met.append(budget.resolve(network.shape, smallest, beside))
                 except ValueError as error:
                     refused[budget] = error
         if met:
-            resolved[form] = resolve_budgets(met, network.shape, smallest, beside)
+            resolved[form] = largest_first(met)
     names = {budget.name for each in resolved.values() for budget in each}
     for budget, reason in refused.items():
         if budget.name not in names:

@@ -3,7 +3,6 @@
 import math
 import os
 import time
-from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from bet_lightning.data import DataSplit
 from bet_lightning.methods import BET
 from bet_lightning.methods.base import Method
 from bet_lightning.methods.bet.profile import PopularityProfile
-from bet_lightning.methods.tasks import Outcome, Round
+from bet_lightning.methods.tasks import Round, Rounds
 from bet_lightning.modules import RecommenderModule
 from bet_lightning.runs.records import RunRecord
 from bet_lightning.training.loop import epoch_seed
@@ -66,7 +65,7 @@ class TableSearch(pl.Callback):
         self.trial: Trial | None = None
         self.recorder: Recorder | None = None
         self._problem: FitProblem | None = None
-        self._rounds: Generator[Round, Sequence[Outcome], None] | None = None
+        self._rounds: Rounds | None = None
         self._restored: dict[str, Any] = {}
         self._begins_again = True  # whether the first round begins, rather than goes on from a checkpoint
         self._limit_val_batches: int | float | None = None

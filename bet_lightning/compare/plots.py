@@ -42,7 +42,7 @@ def tradeoff_plot(rows: Sequence[Row]) -> Plot | None:
     return Plot("budgets", "What a budget buys", caption, tuple(shown), most_columns=3)
 
 
-def in_bytes(rows: Sequence[Row]) -> bool:
+def spends_bytes(rows: Sequence[Row]) -> bool:
     """Whether rows are of budgets in bytes, whose names have a unit."""
     return any(row.get("budget", "")[-1:].isalpha() for row in rows)
 
@@ -56,7 +56,7 @@ def curves(rows: Sequence[Row]) -> dict[str, Curve]:
     Args:
         rows: Rows of one data set and backbone.
     """
-    column = "bytes" if in_bytes(rows) else "params"
+    column = "bytes" if spends_bytes(rows) else "params"
     full = max((float(row[column]) for row in rows if row["result"] == FULL and row[column]), default=0.0)
     unit = 1.0 if column == "bytes" else full
     found: dict[str, Curve] = {}
@@ -76,7 +76,7 @@ def full_quality(rows: Sequence[Row]) -> float | None:
 
 
 def _draw(axis: Axes, name: str, rows: Sequence[Row], found: Mapping[str, Curve], styles: Mapping[str, Style]) -> None:
-    counts_bytes, full = in_bytes(rows), full_quality(rows)
+    counts_bytes, full = spends_bytes(rows), full_quality(rows)
     spent = [each for curve in found.values() for each in curve]
     (label_bytes if counts_bytes else in_shares)(axis.xaxis, spent)
     for method, curve in found.items():

@@ -13,12 +13,12 @@ from torch import Tensor
 from bet_lightning.backbones import Backbone
 from bet_lightning.methods.base import Problem
 from bet_lightning.methods.preferred_sizes import PreferredSizes
-from bet_lightning.methods.tasks import Epochs, Task
+from bet_lightning.methods.tasks import Epochs
 from bet_lightning.tables.soft_sizes import SoftSizesTable
 
 if TYPE_CHECKING:
     from bet_lightning.data import BPRBatch
-    from bet_lightning.recommender import Recommender
+    from bet_lightning.recommender import AuxiliaryLoss, Recommender
 
 
 class AutoEmb(PreferredSizes):
@@ -50,6 +50,8 @@ class AutoEmb(PreferredSizes):
         ValueError: If the candidates are no sizes in ascending order, or ``controller_rate`` is not positive.
     """
 
+    table_class = SoftSizesTable
+
     def __init__(
         self,
         candidates: Sequence[int] = (2, 4, 8, 16, 64, 128),
@@ -57,29 +59,11 @@ class AutoEmb(PreferredSizes):
         learn: Epochs = Epochs(max_epochs=20),
         train: Epochs = Epochs(),
     ) -> None:
-        super().__init__("autoemb", candidates, learn, train)
-        if controller_rate <= 0:
-            raise ValueError(f"search.method.controller_rate must be positive, got {controller_rate}")
-        self.controller_rate = controller_rate
+        super().__init__("autoemb", candidates, controller_rate, learn, train)
 
-    def learning(self, problem: Problem, candidates: Sequence[int], popularity: Tensor) -> Task:
-        """Return the training of values and weights: see :meth:`PreferredSizes.learning`."""
-        network = problem.network
-        shape = network.num_users, network.num_items, network.max_size
-        return Task(
-            "tune",
-            "learn weights of sizes",
-            self.learn,
-            tables=[SoftSizesTable(*shape, candidates, self.controller_rate, popularity) for _ in network.tables],
-            keep="last",
-            keep_weights=True,
-            auxiliary_loss=partial(controllers_loss, problem.validation_pairs()),
-        )
-
-    def preferences(self, network: Backbone) -> list[Tensor]:
-        """Return the logarithms of weights: see :meth:`PreferredSizes.preferences`."""
-        tiny = torch.finfo(torch.float32).tiny  # a weight may underflow to 0
-        return [table.all_weights().clamp(min=tiny).log() for table in soft_tables(network)]
+    def auxiliary_loss(self, problem: Problem) -> AuxiliaryLoss:
+        """Return the controllers' loss on validation pairs: see :meth:`PreferredSizes.auxiliary_loss`."""
+        return partial(controllers_loss, problem.validation_pairs())
 
 
 def controllers_loss(pairs: tuple[Tensor, Tensor], recommender: Recommender, batch: BPRBatch) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone, HasKeptForm, KeptForm, TurnsBasis
-from bet_lightning.methods.tasks import FULL, Epochs, Outcome, Phase, Round, Task
+from bet_lightning.methods.tasks import FULL, Epochs, Outcome, Phase, Round, Rounds, Task
 from bet_lightning.recommender import Recommender
 from bet_lightning.resolved_budget import ResolvedBudget
 
@@ -192,7 +192,7 @@ class Method(ABC):
         return 1
 
     @abstractmethod
-    def run(self, problem: Problem) -> Generator[Round, Sequence[Outcome], None]:
+    def run(self, problem: Problem) -> Rounds:
         """Ask for rounds and take their outcomes, until there is nothing left to train.
 
         Of the outcomes that compete for one name, the best on validation is kept as that result.
@@ -215,9 +215,7 @@ class Method(ABC):
         raise ValueError(f"export --budget: {type(self).__name__} has no table that other budgets can be cut out of")
 
 
-def train_each_budget(
-    problem: Problem, name: str, task: Callable[[str, ResolvedBudget], Task]
-) -> Generator[Round, Sequence[Outcome], None]:
+def train_each_budget(problem: Problem, name: str, task: Callable[[str, ResolvedBudget], Task]) -> Rounds:
     """Train one table a budget, for methods that need no more; a resumed run goes on with the first that is missing.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor
@@ -14,7 +14,7 @@ from bet_lightning.backbones import Backbone
 from bet_lightning.methods.base import Method, Problem
 from bet_lightning.methods.bet.settings import PretrainSettings
 from bet_lightning.methods.pretraining import pretraining
-from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task, Weights
+from bet_lightning.methods.tasks import Epochs, Round, Rounds, Task, Weights
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.schedule import LRSchedule
 from bet_lightning.table_format import TableShape
@@ -86,7 +86,7 @@ class Compression(Method):
         """Return 0: there are no rows with sizes of their own."""
         return 0
 
-    def run(self, problem: Problem) -> Generator[Round, Sequence[Outcome], None]:
+    def run(self, problem: Problem) -> Rounds:
         """Train the full table, then a compressed one for each budget: see :meth:`Method.run`.
 
         Raises:

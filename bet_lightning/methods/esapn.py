@@ -13,12 +13,12 @@ from torch.nn.functional import cross_entropy
 from bet_lightning.backbones import Backbone
 from bet_lightning.methods.base import Problem
 from bet_lightning.methods.preferred_sizes import PreferredSizes
-from bet_lightning.methods.tasks import Epochs, Task
+from bet_lightning.methods.tasks import Epochs
 from bet_lightning.tables.grown_sizes import GrownSizesTable
 
 if TYPE_CHECKING:
     from bet_lightning.data import BPRBatch
-    from bet_lightning.recommender import Recommender
+    from bet_lightning.recommender import AuxiliaryLoss, Recommender
 
 
 class ESAPN(PreferredSizes):
@@ -57,6 +57,8 @@ class ESAPN(PreferredSizes):
         ValueError: If the candidates are no sizes in ascending order, or ``policy_rate`` is not positive.
     """
 
+    table_class = GrownSizesTable
+
     def __init__(
         self,
         candidates: Sequence[int] = (2, 4, 8, 16, 64, 128),
@@ -64,28 +66,11 @@ class ESAPN(PreferredSizes):
         learn: Epochs = Epochs(max_epochs=20),
         train: Epochs = Epochs(),
     ) -> None:
-        super().__init__("esapn", candidates, learn, train)
-        if policy_rate <= 0:
-            raise ValueError(f"search.method.policy_rate must be positive, got {policy_rate}")
-        self.policy_rate = policy_rate
+        super().__init__("esapn", candidates, policy_rate, learn, train)
 
-    def learning(self, problem: Problem, candidates: Sequence[int], popularity: Tensor) -> Task:
-        """Return the training in which sizes grow: see :meth:`PreferredSizes.learning`."""
-        network = problem.network
-        shape = network.num_users, network.num_items, network.max_size
-        return Task(
-            "tune",
-            "learn to grow sizes",
-            self.learn,
-            tables=[GrownSizesTable(*shape, candidates, self.policy_rate, popularity) for _ in network.tables],
-            keep="last",
-            keep_weights=True,
-            auxiliary_loss=policies_loss,
-        )
-
-    def preferences(self, network: Backbone) -> list[Tensor]:
-        """Return what the policies say around the sizes that rows reached: see :meth:`PreferredSizes.preferences`."""
-        return [table.preferences() for table in grown_tables(network)]
+    def auxiliary_loss(self, problem: Problem) -> AuxiliaryLoss:
+        """Return the policies' loss: see :meth:`PreferredSizes.auxiliary_loss`."""
+        return policies_loss
 
 
 def policies_loss(recommender: Recommender, batch: BPRBatch) -> Tensor:

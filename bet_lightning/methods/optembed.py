@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from bet_lightning.backbones import Backbone
 from bet_lightning.methods.base import Method, Problem
 from bet_lightning.methods.compression import full_tables, with_tables
 from bet_lightning.methods.evolution import EvolutionSettings, Pair, PairSpace
-from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task, Weights
+from bet_lightning.methods.tasks import Epochs, Round, Rounds, Task, Weights
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.spending import spend_plainly
 from bet_lightning.tables import MaskedEmbedding
@@ -24,8 +24,6 @@ from bet_lightning.tables.supernet import SupernetTable
 if TYPE_CHECKING:
     from bet_lightning.data import BPRBatch
     from bet_lightning.recommender import Recommender
-
-Rounds = Generator[Round, Sequence[Outcome], None]
 
 
 class OptEmbed(Method):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bet_lightning.backbones import Backbone
 from bet_lightning.methods.base import Method, Problem
-from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
+from bet_lightning.methods.tasks import Epochs, Round, Rounds, Task
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.tables.base import EmbeddingTable
 from bet_lightning.tables.soft_threshold import Granularity, PrunedTable, SoftThresholdTable
@@ -52,7 +52,7 @@ class ThresholdPruning(Method):
         """Return what is added to the loss of a batch while thresholds are learned: nothing."""
         return torch.zeros((), device=batch.users.device)
 
-    def run(self, problem: Problem) -> Generator[Round, Sequence[Outcome], None]:
+    def run(self, problem: Problem) -> Rounds:
         """Learn what to keep for a budget, and train it: see :meth:`Method.run`."""
         masks: dict[str, list[Tensor]] = problem.state.setdefault("masks", {})
         done = problem.state.setdefault("done", [])

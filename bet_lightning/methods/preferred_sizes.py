@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
 from bet_lightning.allocation import between
-from bet_lightning.backbones import Backbone
 from bet_lightning.methods.base import Method, Problem
-from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
+from bet_lightning.methods.tasks import Epochs, Round, Rounds, Task
 from bet_lightning.spending import spend_plainly
+from bet_lightning.tables.candidate_sizes import CandidateSizesTable
 from bet_lightning.tables.size_controller import popularity_steps
+
+if TYPE_CHECKING:
+    from bet_lightning.recommender import AuxiliaryLoss
 
 
 class PreferredSizes(Method):
@@ -25,44 +29,44 @@ class PreferredSizes(Method):
     Args:
         name: Name of the results.
         candidates: Sizes of a table's rows, in ascending order; those above its width become that.
-        learn: How long preferences are learned.
+        rate: Learning rate of what decides on sizes, relative to the values'.
+        learn: How long preferences are learned; the last epoch counts, whether or not it validates best.
         train: How long sizes may be trained.
 
+    Attributes:
+        table_class: The table that preferences are learned in.
+
     Raises:
-        ValueError: If the candidates are no sizes in ascending order.
+        ValueError: If the candidates are no sizes in ascending order, or the rate is not positive.
     """
 
-    def __init__(self, name: str, candidates: Sequence[int], learn: Epochs, train: Epochs) -> None:
+    table_class: ClassVar[type[CandidateSizesTable]]
+
+    def __init__(self, name: str, candidates: Sequence[int], rate: float, learn: Epochs, train: Epochs) -> None:
         if not candidates or candidates[0] < 1 or list(candidates) != sorted(set(candidates)):
             raise ValueError(f"search.method.candidates must be sizes in ascending order, got {list(candidates)}")
+        if rate <= 0:
+            raise ValueError(f"search.method.{self.table_class.rate_name} must be positive, got {rate}")
         self.name = name
         self.candidates = tuple(candidates)
+        self.rate = rate
         self.learn = learn
         self.train = train
 
     @abstractmethod
-    def learning(self, problem: Problem, candidates: Sequence[int], popularity: Tensor) -> Task:
-        """Return the training that preferences are learned in.
+    def auxiliary_loss(self, problem: Problem) -> AuxiliaryLoss:
+        """Return what decisions on sizes learn by, without a gradient for values."""
 
-        Args:
-            problem: What sizes are learned for.
-            candidates: Sizes of a table's rows, the last being its width.
-            popularity: ``(num_rows,)`` int64, see ``popularity_steps``.
-        """
-
-    @abstractmethod
-    def preferences(self, network: Backbone) -> list[Tensor]:
-        """Return what was learned, ``(num_rows, k)`` floats a table: how much rows prefer each candidate."""
-
-    def run(self, problem: Problem) -> Generator[Round, Sequence[Outcome], None]:
+    def run(self, problem: Problem) -> Rounds:
         """Learn preferences, then train sizes for each budget: see :meth:`Method.run`."""
         state, done, network = problem.state, problem.state.setdefault("done", []), problem.network
         candidates = [size for size in self.candidates if size < network.max_size] + [network.max_size]
         if "preferences" not in state:
-            popularity = torch.cat([popularity_steps(side) for side in problem.frequencies])
             # every rank learns for itself from all data: what rows remember of their batches could not be averaged
-            yield Round([self.learning(problem, candidates, popularity)])
-            state["preferences"] = problem.agree(torch.stack(self.preferences(network)).mean(0).cpu())
+            yield Round([self._learning(problem, candidates)])
+            tables = (table for table in network.tables if isinstance(table, CandidateSizesTable))
+            preferences = torch.stack([table.preferences() for table in tables]).mean(0)
+            state["preferences"] = problem.agree(preferences.cpu())
         sizes = torch.tensor(candidates) * len(network.tables)  # of rows over all tables
         frequency = torch.cat(problem.frequencies)
         order = frequency.argsort(descending=True, stable=True)
@@ -75,6 +79,21 @@ class PreferredSizes(Method):
             allocation = spend_plainly(sizes_for, budget)
             yield Round([Task("retrain", f"train {name}", self.train, name, budget, allocation)], shared=True)
             done.append(budget.name)
+
+    def _learning(self, problem: Problem, candidates: Sequence[int]) -> Task:
+        """The training that preferences are learned in."""
+        network = problem.network
+        shape = network.num_users, network.num_items, network.max_size
+        popularity = torch.cat([popularity_steps(side) for side in problem.frequencies])
+        return Task(
+            "tune",
+            "learn sizes",
+            self.learn,
+            tables=[self.table_class(*shape, candidates, self.rate, popularity) for _ in network.tables],
+            keep="last",
+            keep_weights=True,
+            auxiliary_loss=self.auxiliary_loss(problem),
+        )
 
 
 def untrained_last(preference: Tensor, candidates: Tensor, frequency: Tensor) -> Tensor:

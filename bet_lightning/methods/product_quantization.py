@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from bet_lightning.methods.base import Problem
 from bet_lightning.methods.bet.settings import PretrainSettings
 from bet_lightning.methods.compression import Compressed, Compression, full_tables, with_tables
-from bet_lightning.methods.tasks import Epochs, Outcome, Round, Weights, generator_of
+from bet_lightning.methods.tasks import Epochs, Rounds, Weights, generator_of
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.schedule import LRSchedule
 from bet_lightning.table_format import TableShape
@@ -62,7 +62,7 @@ class ProductQuantization(Compression):
         super().__init__(kind, pretrain, train, warm_schedule, turned)
         self.kind: Kind = kind
 
-    def run(self, problem: Problem) -> Generator[Round, Sequence[Outcome], None]:
+    def run(self, problem: Problem) -> Rounds:
         """Train the full table, then codebooks for each budget: see :meth:`Compression.run`.
 
         Raises:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-
 from bet_lightning.methods.base import Method, Problem, train_each_budget
-from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
+from bet_lightning.methods.tasks import Epochs, Rounds, Task
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.table_format import TableShape
 from bet_lightning.tables.quotient_remainder import QuotientRemainderTable
@@ -29,7 +27,7 @@ class QuotientRemainder(Method):
     def __init__(self, train: Epochs = Epochs()) -> None:
         self.train = train
 
-    def run(self, problem: Problem) -> Generator[Round, Sequence[Outcome], None]:
+    def run(self, problem: Problem) -> Rounds:
         """Train one table a budget: see :meth:`Method.run`."""
         return train_each_budget(problem, "qr", self._task)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from bet_lightning.allocation import Allocation, allocate, split_cap
 from bet_lightning.methods.base import Method, Problem, train_each_budget
-from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
+from bet_lightning.methods.tasks import Epochs, Rounds, Task
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.spending import spend_plainly
 from bet_lightning.table_format import TableFormat
@@ -35,7 +34,7 @@ class SizeRule(Method):
         self.name = name
         self.train = train
 
-    def run(self, problem: Problem) -> Generator[Round, Sequence[Outcome], None]:
+    def run(self, problem: Problem) -> Rounds:
         """Train the sizes of every budget: see :meth:`Method.run`."""
 
         def task(name: str, budget: ResolvedBudget) -> Task:

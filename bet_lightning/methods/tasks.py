@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -159,6 +159,9 @@ class Round:
     def key(self) -> str:
         """What it is known by again: the keys of its tasks."""
         return "\n".join(task.key for task in self.tasks)
+
+
+Rounds = Generator[Round, Sequence[Outcome], None]  # what a method asks for, and is told of each
 
 
 def generator_of(seed: int) -> torch.Generator:

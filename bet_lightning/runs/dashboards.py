@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from bet_lightning.methods.bet.records import ProbeRecord
 from bet_lightning.replacing import replacing
 from bet_lightning.runs.folder import EXPORTS, read_record
-from bet_lightning.runs.measures import Grid, action_grid, histogram, places, result_grid, summary
+from bet_lightning.runs.measures import Sheet, action_sheet, histogram, places, result_sheet, summary
 from bet_lightning.runs.records import RunRecord
 from bet_lightning.serving.header import HEADER
 
@@ -176,7 +176,7 @@ class Dashboard:
         whenever it has doubled.
         """
         if len(records) & (len(records) - 1) == 0:
-            self._log_table("actions", action_grid(records))
+            self._log_table("actions", action_sheet(records))
         action = records[-1].action
         for run in self._runs:
             import wandb
@@ -198,9 +198,9 @@ class Dashboard:
             plots: Files of its pictures.
         """
         self.update(record)
-        self._log_table("results", result_grid(record))
+        self._log_table("results", result_sheet(record))
         if probes:
-            self._log_table("actions", action_grid(probes))
+            self._log_table("actions", action_sheet(probes))
         for logger in self._loggers:
             for plot in plots:
                 logger.log_image(f"plots/{plot.stem}", [str(plot)])
@@ -214,7 +214,7 @@ class Dashboard:
         for run in self._runs:
             for place, result in places(record):
                 run.summary.update({f"{place}/test/{name}": value for name, value in result.test.items()})
-        self._log_table("results", result_grid(record))
+        self._log_table("results", result_sheet(record))
 
     def packed(self, tables: Iterable[Path]) -> None:
         """Send packed tables as artifacts, each with its bytes and its budget.
@@ -245,9 +245,9 @@ class Dashboard:
         artifact.add_dir(str(sizes))
         run.log_artifact(artifact)
 
-    def _log_table(self, name: str, grid: Grid) -> None:
+    def _log_table(self, name: str, sheet: Sheet) -> None:
         for logger in self._loggers:
-            logger.log_table(name, grid.columns, grid.rows)
+            logger.log_table(name, sheet.columns, sheet.rows)
 
 
 def _of_wandb(loggers: Iterable[Logger]) -> list[WandbLogger]:

@@ -14,7 +14,7 @@ _STAGES: tuple[Stage, ...] = ("valid", "test")
 _MAX_BINS = 64  # of a histogram of sizes
 
 
-class Grid(NamedTuple):
+class Sheet(NamedTuple):
     """A table of plain values.
 
     Attributes:
@@ -83,7 +83,7 @@ def measures(record: RunRecord, result: ResultRecord) -> dict[str, float]:
     }
 
 
-def result_grid(record: RunRecord) -> Grid:
+def result_sheet(record: RunRecord) -> Sheet:
     """Return all results of a run with their metrics of validation and test, as far as there are any."""
     metrics = [(stage, name) for stage in _STAGES for name in record.results[0].metrics(stage)]
     columns = ["name", "budget", "params", "bytes", "dtype", "share_of_full", "share_of_dense_bytes", "seconds"]
@@ -93,10 +93,10 @@ def result_grid(record: RunRecord) -> Grid:
         shares = [numbers.get("share_of_full"), numbers["share_of_dense_bytes"]]
         told = [result.name, result.budget or "", result.params, result.bytes, result.dtype, *shares, result.seconds]
         rows.append([*told, *(result.metrics(stage).get(name) for stage, name in metrics)])
-    return Grid([*columns, *(f"{stage} {name}" for stage, name in metrics)], rows)
+    return Sheet([*columns, *(f"{stage} {name}" for stage, name in metrics)], rows)
 
 
-def action_grid(probes: Sequence[ProbeRecord]) -> Grid:
+def action_sheet(probes: Sequence[ProbeRecord]) -> Sheet:
     """Return all probed actions with their fitness and how many users and items have sizes within each range."""
     columns = ["iteration", "budget", "strategy", "fitness", "predicted_fitness", "params", "dtype", "user_share"]
     rows = []
@@ -106,7 +106,7 @@ def action_grid(probes: Sequence[ProbeRecord]) -> Grid:
         sizes = [histogram(counts)[0].tolist() for counts in (action.user_counts, action.item_counts)]
         form = [action.params, action.form.dtype, probe.draw.user_share]
         rows.append([*told, *form, *sizes, probe.seconds, probe.failed])
-    return Grid([*columns, "user_sizes", "item_sizes", "seconds", "failed"], rows)
+    return Sheet([*columns, "user_sizes", "item_sizes", "seconds", "failed"], rows)
 
 
 def histogram(counts: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """The plots of a run, drawn from the files of its folder."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from bet_lightning.runs.curves import read_points
@@ -35,20 +36,18 @@ def plots_of(folder: Path) -> list[Plot]:
     return [plot for plot in plots if plot is not None]
 
 
-def plot_run(folder: Path) -> list[Path]:
-    """Draw the plots of a run folder as pictures.
+def save_plots(plots: Sequence[Plot], folder: Path) -> list[Path]:
+    """Draw plots as pictures.
 
     Args:
+        plots: What to draw.
         folder: The run folder.
 
     Returns:
         The files that could be written, ``plots/*.png``.
-
-    Raises:
-        ValueError: If the folder is not that of a run.
     """
     paths = []
-    for plot in plots_of(folder):
+    for plot in plots:
         path = folder / "plots" / f"{plot.name}.png"
         try:
             plot.save(path)

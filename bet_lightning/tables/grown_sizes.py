@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import cast
@@ -10,14 +10,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from bet_lightning.tables.base import Description, Fill
-from bet_lightning.tables.sided import RowNorm, SidedTable, draw_again
-from bet_lightning.tables.size_controller import SizeController
+from bet_lightning.tables.base import Fill
+from bet_lightning.tables.candidate_sizes import CandidateSizesTable
+from bet_lightning.tables.size_controller import RowNorm, SizeController
 
 _LEAST = 1e-6  # preference for a size that was reached over its neighbours
 
 
-class GrownSizesTable(SidedTable):
+class GrownSizesTable(CandidateSizesTable):
     r"""Table whose rows grow from size to size as a policy says (ESAPN, Liu et al. 2020, SIGIR).
 
     .. math::
@@ -32,16 +32,15 @@ class GrownSizesTable(SidedTable):
         num_items: Rows of items.
         max_size: Columns of a vector: the last candidate.
         candidates: Sizes, in ascending order.
-        policy_rate: Learning rate of the policies, relative to the values'.
+        rate: Learning rate of the policies, relative to the values'.
         popularity: ``(num_rows,)`` int64, see ``popularity_steps`` (default: to be loaded).
 
     Attributes:
-        weight: ``(num_rows, sum of candidates)`` float32, vectors of all sizes of a row one after another.
         levels: ``(num_rows,)`` int64, numbers of the candidates that rows have, at first 0.
         last_rewards: ``(num_rows,)`` float32, what rows were last rewarded with, at first 0.
     """
 
-    popularity: Tensor
+    rate_name = "policy_rate"
     levels: Tensor
     last_rewards: Tensor
 
@@ -51,16 +50,11 @@ class GrownSizesTable(SidedTable):
         num_items: int,
         max_size: int,
         candidates: Sequence[int],
-        policy_rate: float = 1.0,
+        rate: float = 1.0,
         popularity: Tensor | None = None,
     ) -> None:
-        super().__init__(num_users, num_items, max_size)
-        self.candidates = tuple(candidates)
-        self.policy_rate = policy_rate
-        self.weight = nn.Parameter(torch.zeros(self.num_rows, sum(self.candidates)))
+        super().__init__(num_users, num_items, max_size, candidates, rate, popularity)
         self.sides = nn.ModuleList(_Side(self.candidates) for _ in range(2))
-        steps = torch.zeros(self.num_rows, dtype=torch.int64) if popularity is None else popularity.clone()
-        self.register_buffer("popularity", steps)
         self.register_buffer("levels", torch.zeros(self.num_rows, dtype=torch.int64))
         self.register_buffer("last_rewards", torch.zeros(self.num_rows))
 
@@ -84,22 +78,17 @@ class GrownSizesTable(SidedTable):
         return cast(_Side, self.sides[number])
 
     def reset_parameters(self, fill: Fill) -> None:
-        """Fill vectors of every size with what the backbone draws, and let rows be of the smallest again."""
-        drawn = torch.zeros(self.num_rows, self.max_size, device=self.weight.device)
-        fill(drawn)
-        with torch.no_grad():
-            self.weight.copy_(torch.cat([drawn[:, :size] for size in self.candidates], dim=1))
-            self.levels.zero_()
-            self.last_rewards.zero_()
-        draw_again(self.sides, drawn)
+        """Draw all parameters again, and let rows be small: see :meth:`CandidateSizesTable.reset_parameters`."""
+        super().reset_parameters(fill)
+        self.levels.zero_()
+        self.last_rewards.zero_()
 
-    def relative_rates(self) -> Iterable[tuple[nn.Parameter, float]]:
-        """Return the rate of policies: see :meth:`EmbeddingTable.relative_rates`."""
-        for side in range(2):
-            yield from ((parameter, self.policy_rate) for parameter in self.side(side).policy.parameters())
+    def controllers(self) -> list[SizeController]:
+        """Return the policies: see :meth:`CandidateSizesTable.controllers`."""
+        return [self.side(number).policy for number in range(2)]
 
     def read_side(self, side: int, rows: Tensor) -> Tensor:
-        """Return the vectors of rows' present sizes: see :meth:`SidedTable.read_side`."""
+        """Return the vectors of rows' present sizes: see :meth:`CandidateSizesTable.read_side`."""
         return self.side(side).read(self.weight.index_select(0, rows), self.levels[rows])
 
     def scores(self, rows: Tensor, levels: Tensor) -> Tensor:
@@ -152,19 +141,6 @@ class GrownSizesTable(SidedTable):
         self.train(training)
         start = torch.zeros(self.num_rows, 1, device=self.levels.device)
         return torch.cat([start, *(each.unsqueeze(1) for each in odds)], dim=1).cumsum(1)
-
-    def describe(self) -> Description:
-        """Return what the table is built from: see :meth:`EmbeddingTable.describe`."""
-        numbers = {name: int(getattr(self, name)) for name in ("num_users", "num_items", "max_size")}
-        sizes = " ".join(map(str, self.candidates))
-        return {"kind": type(self).__name__, **numbers, "candidates": sizes, "policy_rate": str(self.policy_rate)}
-
-    @classmethod
-    def from_description(cls, description: Description) -> GrownSizesTable:
-        """Build the table again: see :meth:`EmbeddingTable.from_description`."""
-        num_users, num_items, max_size = (int(description[name]) for name in ("num_users", "num_items", "max_size"))
-        candidates = [int(size) for size in str(description["candidates"]).split()]
-        return cls(num_users, num_items, max_size, candidates, float(description["policy_rate"]))
 
 
 class _Side(nn.Module):

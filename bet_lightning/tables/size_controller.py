@@ -5,10 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bet_lightning.tables.sided import RowNorm
-
 _STEPS_AN_OCTAVE = 4  # of popularity
 POPULARITY_STEPS = 128  # as many as 2 ** 31 interactions take
+
+
+class RowNorm(nn.BatchNorm1d):
+    """Batch normalisation of rows, by running statistics where a batch is a single row."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise ``(b, num_features)``."""
+        training = self.training
+        self.training = training and len(input) > 1
+        try:
+            return super().forward(input)
+        finally:
+            self.training = training
 
 
 class SizeController(nn.Module):

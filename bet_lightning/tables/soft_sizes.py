@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from typing import cast
@@ -10,12 +10,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from bet_lightning.tables.base import Description, Fill
-from bet_lightning.tables.sided import RowNorm, SidedTable, draw_again
-from bet_lightning.tables.size_controller import POPULARITY_STEPS, SizeController
+from bet_lightning.tables.base import Fill
+from bet_lightning.tables.candidate_sizes import CandidateSizesTable
+from bet_lightning.tables.size_controller import POPULARITY_STEPS, RowNorm, SizeController
 
 
-class SoftSizesTable(SidedTable):
+class SoftSizesTable(CandidateSizesTable):
     r"""Table of vectors of every candidate size, mixed by weights that a controller finds (AutoEmb, arXiv 2002.11252).
 
     .. math::
@@ -32,15 +32,14 @@ class SoftSizesTable(SidedTable):
         num_items: Rows of items.
         max_size: Columns of a vector.
         candidates: Sizes, in ascending order.
-        controller_rate: Learning rate of the controllers, relative to the values'.
+        rate: Learning rate of the controllers, relative to the values'.
         popularity: ``(num_rows,)`` int64, see ``popularity_steps`` (default: to be loaded).
 
     Attributes:
-        weight: ``(num_rows, sum of candidates)`` float32, all vectors of a row one after another.
         last_weights: ``(2, POPULARITY_STEPS, k)`` float32 by side and popularity, at first equal.
     """
 
-    popularity: Tensor
+    rate_name = "controller_rate"
     last_weights: Tensor
 
     def __init__(
@@ -49,17 +48,12 @@ class SoftSizesTable(SidedTable):
         num_items: int,
         max_size: int,
         candidates: Sequence[int],
-        controller_rate: float = 1.0,
+        rate: float = 1.0,
         popularity: Tensor | None = None,
     ) -> None:
-        super().__init__(num_users, num_items, max_size)
-        self.candidates = tuple(candidates)
-        self.controller_rate = controller_rate
+        super().__init__(num_users, num_items, max_size, candidates, rate, popularity)
         count = len(self.candidates)
-        self.weight = nn.Parameter(torch.zeros(self.num_rows, sum(self.candidates)))
         self.sides = nn.ModuleList(_Side(self.candidates, max_size) for _ in range(2))
-        steps = torch.zeros(self.num_rows, dtype=torch.int64) if popularity is None else popularity.clone()
-        self.register_buffer("popularity", steps)
         self.register_buffer("last_weights", torch.full((2, POPULARITY_STEPS, count), 1 / count))
         self._deciding = False
 
@@ -74,7 +68,7 @@ class SoftSizesTable(SidedTable):
         return 4 * self.weight.numel()
 
     def controllers(self) -> list[SizeController]:
-        """Return the controller of users and that of items."""
+        """Return the controllers: see :meth:`CandidateSizesTable.controllers`."""
         return [cast(_Side, side).controller for side in self.sides]
 
     @contextmanager
@@ -87,18 +81,9 @@ class SoftSizesTable(SidedTable):
             self._deciding = False
 
     def reset_parameters(self, fill: Fill) -> None:
-        """Fill vectors of every size with what the backbone draws, and draw all else again from its first value."""
-        drawn = torch.zeros(self.num_rows, self.max_size, device=self.weight.device)
-        fill(drawn)
-        with torch.no_grad():
-            self.weight.copy_(torch.cat([drawn[:, :size] for size in self.candidates], dim=1))
-            self.last_weights.fill_(1 / len(self.candidates))
-        draw_again(self.sides, drawn)
-
-    def relative_rates(self) -> Iterable[tuple[nn.Parameter, float]]:
-        """Return the rate of controllers: see :meth:`EmbeddingTable.relative_rates`."""
-        for controller in self.controllers():
-            yield from ((parameter, self.controller_rate) for parameter in controller.parameters())
+        """Draw all parameters again, and forget last weights: see :meth:`CandidateSizesTable.reset_parameters`."""
+        super().reset_parameters(fill)
+        self.last_weights.fill_(1 / len(self.candidates))
 
     def size_weights(self, side: int, rows: Tensor) -> Tensor:
         """Return the weights ``(r, k)`` of sizes for rows ``(r,)`` of a side."""
@@ -119,28 +104,15 @@ class SoftSizesTable(SidedTable):
         self.train(training)
         return weights
 
+    def preferences(self) -> Tensor:
+        """Return the logarithms of weights: see :meth:`CandidateSizesTable.preferences`."""
+        tiny = torch.finfo(torch.float32).tiny  # a weight may underflow to 0
+        return self.all_weights().clamp(min=tiny).log()
+
     def read_side(self, side: int, rows: Tensor) -> Tensor:
-        """Return mixed vectors: see :meth:`SidedTable.read_side`."""
+        """Return mixed vectors: see :meth:`CandidateSizesTable.read_side`."""
         vectors: Tensor = self.sides[side](self.weight.index_select(0, rows), self.size_weights(side, rows))
         return vectors
-
-    def describe(self) -> Description:
-        """Return what the table is built from: see :meth:`EmbeddingTable.describe`."""
-        numbers = {name: int(getattr(self, name)) for name in ("num_users", "num_items", "max_size")}
-        sizes = " ".join(map(str, self.candidates))
-        return {
-            "kind": type(self).__name__,
-            **numbers,
-            "candidates": sizes,
-            "controller_rate": str(self.controller_rate),
-        }
-
-    @classmethod
-    def from_description(cls, description: Description) -> SoftSizesTable:
-        """Build the table again: see :meth:`EmbeddingTable.from_description`."""
-        num_users, num_items, max_size = (int(description[name]) for name in ("num_users", "num_items", "max_size"))
-        candidates = [int(size) for size in str(description["candidates"]).split()]
-        return cls(num_users, num_items, max_size, candidates, float(description["controller_rate"]))
 
 
 class _Side(nn.Module):

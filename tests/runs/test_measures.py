@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bet_lightning.runs.measures import histogram, measures, places, result_grid, summary
+from bet_lightning.runs.measures import histogram, measures, places, result_sheet, summary
 from tests.runs.test_records import SHAPE, make_record, make_result
 
 FULL = replace(make_result("full", None, 0.4), bytes=4 * SHAPE.params)
@@ -41,13 +41,13 @@ def test_a_summary_adds_up_the_seconds() -> None:
     assert found["best/ndcg@20"] == 0.3 and found["results/full/ndcg@20"] == 0.4
 
 
-def test_a_grid_has_test_metrics_once_there_are_any() -> None:
+def test_a_sheet_has_test_metrics_once_there_are_any() -> None:
     record = make_record(*RESULTS)
-    grid = result_grid(record)
-    assert [dict(zip(grid.columns, row, strict=True))["valid ndcg@20"] for row in grid.rows] == [0.4, 0.3, 0.2]
-    assert "test ndcg@20" not in grid.columns
+    sheet = result_sheet(record)
+    assert [dict(zip(sheet.columns, row, strict=True))["valid ndcg@20"] for row in sheet.rows] == [0.4, 0.3, 0.2]
+    assert "test ndcg@20" not in sheet.columns
     tested = replace(record, results=tuple(replace(each, test={"ndcg@20": each.params}) for each in record.results))
-    assert [row[-1] for row in result_grid(tested).rows] == [420, 420, 420]
+    assert [row[-1] for row in result_sheet(tested).rows] == [420, 420, 420]
 
 
 @pytest.mark.parametrize("widest", [3, 64, 100, 1000])

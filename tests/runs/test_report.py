@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bet_lightning.runs.folder import write_record
-from bet_lightning.runs.plots import plot_run
+from bet_lightning.runs.plots import plots_of, save_plots
 from bet_lightning.runs.report import (
     describe_plan,
     next_commands,
@@ -88,7 +88,7 @@ def test_commands_to_copy_name_the_config() -> None:
 def test_plots_of_a_run_without_a_search(tmp_path: Path) -> None:
     record = make_record()
     write_record(tmp_path, replace(record, budgets=record.budgets[:1]))
-    assert plot_run(tmp_path) == []  # no table yet
+    assert plots_of(tmp_path) == []  # no table yet
     record = make_record(make_result("full", None, 0.2), make_result("uniform", "0.5", 0.1))
     write_record(tmp_path, replace(record, budgets=record.budgets[:1]))
-    assert [path.name for path in plot_run(tmp_path)] == ["budgets.png", "bytes.png"]
+    assert [path.name for path in save_plots(plots_of(tmp_path), tmp_path)] == ["budgets.png", "bytes.png"]

@@ -98,7 +98,7 @@ def test_is_built_again_from_its_description_and_state(table: GrownSizesTable) -
     table.grow(torch.tensor([1, 6]))
     table.last_rewards.fill_(0.3)
     again = build_table(table.describe())
-    assert isinstance(again, GrownSizesTable) and again.policy_rate == 0.1 and again.candidates == SIZES
+    assert isinstance(again, GrownSizesTable) and again.rate == 0.1 and again.candidates == SIZES
     again.load_state_dict(table.state_dict())
     assert again.eval()().equal(table.eval()())
     table.reset_parameters(lambda values: values.data.fill_(1.0))

@@ -79,7 +79,7 @@ def test_gradients_reach_controllers_only_while_they_decide(table: SoftSizesTabl
 def test_is_built_again_from_its_description_and_state(table: SoftSizesTable) -> None:
     table()
     again = build_table(table.describe())
-    assert isinstance(again, SoftSizesTable) and again.controller_rate == 0.1 and again.candidates == (2, 6)
+    assert isinstance(again, SoftSizesTable) and again.rate == 0.1 and again.candidates == (2, 6)
     again.load_state_dict(table.state_dict())
     assert again.eval()().equal(table.eval()())
 

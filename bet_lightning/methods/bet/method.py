@@ -8,7 +8,7 @@ from dataclasses import replace
 from bet_lightning.backbones import Backbone, KnowsEnergy
 from bet_lightning.methods.base import Method, Problem
 from bet_lightning.methods.bet.families import Family, MixedFamily, PopularityFamily, SpectralFamily
-from bet_lightning.methods.bet.run import BETRun, Rounds
+from bet_lightning.methods.bet.run import BETRun
 from bet_lightning.methods.bet.settings import (
     Basis,
     PretrainSettings,
@@ -18,7 +18,7 @@ from bet_lightning.methods.bet.settings import (
     TuneSettings,
 )
 from bet_lightning.methods.rules import PopularitySizes, SizeRule, UniformSizes
-from bet_lightning.methods.tasks import FULL
+from bet_lightning.methods.tasks import FULL, Rounds
 from bet_lightning.schedule import LRSchedule
 
 

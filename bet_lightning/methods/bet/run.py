@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from bet_lightning.methods.bet.records import ProbeRecord, TunedRecord
 from bet_lightning.methods.bet.search import BudgetedSearch, Proposal
 from bet_lightning.methods.bet.settings import Start
 from bet_lightning.methods.pretraining import pretraining
-from bet_lightning.methods.tasks import Epochs, Outcome, Phase, Round, Task
+from bet_lightning.methods.tasks import Epochs, Outcome, Phase, Round, Rounds, Task
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.schedule import LRSchedule
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from bet_lightning.methods.bet.method import BET
 
 _PROBED_USERS = 10_000  # validated by a probe where the user says nothing: more tell hardly more
-
-Rounds = Generator[Round, Sequence[Outcome], None]
 
 
 class BETRun:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-
 from bet_lightning.allocation import Allocation
 from bet_lightning.methods.base import Method, Problem
 from bet_lightning.methods.bet.settings import PretrainSettings
 from bet_lightning.methods.ciess.search import SizeSearch
 from bet_lightning.methods.ciess.settings import AgentSettings
 from bet_lightning.methods.pretraining import pretraining
-from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
+from bet_lightning.methods.tasks import Epochs, Round, Rounds, Task
 from bet_lightning.resolved_budget import ResolvedBudget
 
 _FEWEST_USERS = 1e-9  # share of the users that a short training validates: they are ranked one by one after it
-Rounds = Generator[Round, Sequence[Outcome], None]
 
 
 class CIESS(Method):
