@@ -9,6 +9,8 @@ import pytest
 import torch
 import yaml
 
+from bet_lightning import cli
+from bet_lightning.callbacks import recorder
 from bet_lightning.cli import main
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
@@ -88,6 +90,14 @@ def write_config(folder: Path, name: str, backbone: str = "LightGCN", *, budget:
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing of runs, unless a test is marked ``draws``: it takes longer than all else that tiny runs do."""
+    if "draws" not in request.keywords:
+        for module in (cli, recorder):
+            monkeypatch.setattr(module, "draw_run", lambda folder: [])
 
 
 @pytest.fixture(scope="session")

@@ -235,6 +235,7 @@ def test_a_lost_rank_is_one_line_and_other_failures_are_a_traceback(
         main(command)
 
 
+@pytest.mark.draws
 def test_a_run_survives_a_disk_that_is_full_for_logs_and_plots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -120,6 +120,7 @@ def test_search_without_training(tmp_path: Path, family: str) -> None:
     assert 0 < run.search.seconds_to_begin < run.search.seconds
 
 
+@pytest.mark.draws
 @pytest.mark.slow
 def test_several_budgets_from_one_pretraining_and_one_search(tmp_path: Path) -> None:
     budgets = [{"keep_ratio": 0.25}, {"keep_ratio": 0.5}]

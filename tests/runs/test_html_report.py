@@ -51,6 +51,7 @@ def test_what_a_run_lacks_is_left_out(finished_run: Path, tmp_path: Path) -> Non
         render(tmp_path / "nothing")
 
 
+@pytest.mark.draws
 def test_testing_adds_test_metrics(finished_run: Path, tmp_path: Path) -> None:
     assert "Results on test data" not in render(finished_run)
     folder = tmp_path / "run"
