@@ -94,7 +94,8 @@ def test_the_check_of_a_device_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 @needs_data
-def test_every_benchmark_runs(tmp_path: Path) -> None:
+def test_every_benchmark_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "LEAST_S", 1e-3)
     path = tmp_path / "rows.json"
     arguments = ["--data", "lastfm", "--data-dir", DATA_DIR, "--threads", "1", "--rounds", "1", "--json", str(path)]
     rows = benchmarks.main(arguments)
@@ -154,7 +155,8 @@ def test_the_study_of_growth_runs() -> None:
 
 @pytest.mark.slow
 @needs_data
-def test_the_study_of_ranks_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_study_of_ranks_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "FEW", 1)
     ratio = ranks.main(["--data-dir", DATA_DIR, "--probes", "1", "--seeds", "1", "--epochs", "1", "--ranks", "1"])
     assert ratio == 1.0  # one rank against itself
     measured, summary = capsys.readouterr().out.splitlines()
