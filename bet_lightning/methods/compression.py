@@ -12,8 +12,7 @@ from torch import Tensor
 from bet_lightning.allocation import Allocation
 from bet_lightning.backbones import Backbone
 from bet_lightning.methods.base import Method, Problem
-from bet_lightning.methods.bet.settings import PretrainSettings
-from bet_lightning.methods.pretraining import pretraining
+from bet_lightning.methods.pretraining import PretrainSettings, pretraining
 from bet_lightning.methods.tasks import Epochs, Round, Rounds, Task, Weights
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.schedule import LRSchedule
