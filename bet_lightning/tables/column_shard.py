@@ -45,21 +45,6 @@ class ColumnShard(PrefixTable):
         self.register_buffer("sizes", masked.sizes.clone())
         self._largest = max(1, int(self.sizes.max()))
 
-    @property
-    def parameter(self) -> nn.Parameter:
-        """The columns that are held here."""
-        return self.weight
-
-    @property
-    def num_used(self) -> int:
-        """Number of parameters of the whole table: the sum of the sizes."""
-        return int(self.sizes.sum(dtype=torch.int64))
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of the whole table: see :class:`MaskedEmbedding`."""
-        return self.to_masked().num_bytes
-
     def reset_parameters(self, fill: Fill) -> None:
         """Draw the whole table, and keep the columns that are held here."""
         whole = torch.empty(self.num_rows, self.max_size, device=self.weight.device)
