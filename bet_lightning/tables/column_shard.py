@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from bet_lightning.tables.base import Fill
+from bet_lightning.tables.base import Fill, Gather
 from bet_lightning.tables.masked import MaskedEmbedding
 from bet_lightning.tables.prefix_table import PrefixTable
-
-Gather = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class ColumnShard(PrefixTable):
