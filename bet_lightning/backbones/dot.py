@@ -12,7 +12,6 @@ from bet_lightning.backbones.abilities import Refit
 from bet_lightning.backbones.base import Backbone
 from bet_lightning.backbones.basis import principal_axes, rotate
 from bet_lightning.backbones.dot_products import squared_norms, triplet_scores
-from bet_lightning.tables.column_shard import ColumnShard
 
 
 class Factors(NamedTuple):
@@ -80,8 +79,7 @@ class DotProductBackbone(Backbone):
         Args:
             rows: ``(r,)`` int64, in any order, repeats allowed.
         """
-        table = self.table()
-        return table.exchange(rows, self._gather) if isinstance(table, ColumnShard) else self._gather(rows)
+        return self.table().exchange(rows, self._gather)
 
     def _gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the same in the columns that are held here."""
@@ -97,8 +95,7 @@ class DotProductBackbone(Backbone):
     @torch.no_grad()
     def encode(self) -> Factors:
         """Return the final vectors of all users and items."""
-        final, table = self.propagate(self.ego()), self.table()
-        final = table.whole(final) if isinstance(table, ColumnShard) else final
+        final = self.table().whole(self.propagate(self.ego()))
         return Factors(final[: self.num_users], final[self.num_users :])
 
     @torch.no_grad()

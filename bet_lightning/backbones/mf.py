@@ -9,7 +9,6 @@ from bet_lightning.backbones.dot import DotProductBackbone
 from bet_lightning.backbones.dot_products import squared_norms, triplet_scores_and_norms
 from bet_lightning.backbones.graph import Edges
 from bet_lightning.backbones.initialization import fill_normal
-from bet_lightning.tables.column_shard import ColumnShard
 
 
 class MF(DotProductBackbone):
@@ -48,7 +47,7 @@ class MF(DotProductBackbone):
 
     def forward(self, users: Tensor, pos_items: Tensor, neg_items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Score a batch of triplets: see :meth:`Backbone.forward`. Only the batch's rows are masked."""
-        if isinstance(self.table(), ColumnShard):
+        if self.table().num_ranks > 1:
             return super().forward(users, pos_items, neg_items)
         rows = torch.cat([users, self.item_rows(pos_items), self.item_rows(neg_items)])
         pos_scores, neg_scores, norms = triplet_scores_and_norms(self.table().narrow(rows))

@@ -23,7 +23,6 @@ from bet_lightning.backbones import Backbone
 from bet_lightning.methods.base import Agree, T
 from bet_lightning.methods.tasks import Outcome, Round
 from bet_lightning.modules import RecommenderModule
-from bet_lightning.tables.column_shard import ColumnShard
 
 
 def any_rank(trainer: pl.Trainer, condition: bool) -> bool:
@@ -67,7 +66,7 @@ def leave() -> None:
 
 def holds_columns(network: Backbone) -> bool:
     """Whether this rank holds some columns of the table alone."""
-    return isinstance(network.table(), ColumnShard)
+    return network.table().num_ranks > 1
 
 
 # gloo's errors have no type of their own: they begin with where they arose, except this one, of a later exchange

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone, HasKeptForm, KeptForm, TurnsBasis
-from bet_lightning.methods.tasks import FULL, Epochs, Outcome, Phase, Round, Rounds, Task
+from bet_lightning.methods.tasks import FULL, Epochs, Outcome, Phase, Rounds, Task
 from bet_lightning.recommender import Recommender
 from bet_lightning.resolved_budget import ResolvedBudget
 
@@ -143,6 +143,27 @@ class Problem:
         names = {each.name for budgets in self._by_form.values() for each in budgets}
         return f"@{budget.name}" if len(names) > 1 else ""
 
+    def missing_results(
+        self, name: str, budgets: Sequence[ResolvedBudget] | None = None, *, by_budget: bool = False
+    ) -> Iterator[tuple[str, ResolvedBudget]]:
+        """Iterate over results that an interrupted run lacks; one is there once the next is asked for.
+
+        Args:
+            name: Name of the results, before their suffix.
+            budgets: Budgets that have one each (default: all).
+            by_budget: Whether the state keeps names of budgets, as some methods' checkpoints do, rather than results'.
+
+        Yields:
+            The full name of a result, and its budget.
+        """
+        done = self.state.setdefault("done", [])
+        for budget in self.budgets if budgets is None else budgets:
+            result = f"{name}{self.suffix(budget)}"
+            mark = budget.name if by_budget else result
+            if mark not in done:
+                yield result, budget
+                done.append(mark)
+
     def parts(self) -> list[Problem]:
         """Return a problem for each form that may be kept, with a state of its own; this one where there is one."""
         if len(self._by_form) == 1:
@@ -213,22 +234,6 @@ class Method(ABC):
             ValueError: If there is none, as where nothing is pre-trained.
         """
         raise ValueError(f"export --budget: {type(self).__name__} has no table that other budgets can be cut out of")
-
-
-def train_each_budget(problem: Problem, name: str, task: Callable[[str, ResolvedBudget], Task]) -> Rounds:
-    """Train one table a budget, for methods that need no more; a resumed run goes on with the first that is missing.
-
-    Args:
-        problem: What to make tables for.
-        name: Name of the results.
-        task: Returns the training of a result, given its full name, for a budget.
-    """
-    done = problem.state.setdefault("done", [])
-    for budget in problem.budgets:
-        result = f"{name}{problem.suffix(budget)}"
-        if result not in done:
-            yield Round([task(result, budget)], shared=True)
-            done.append(result)
 
 
 def run_method(method: Method, problem: Problem, train: Callable[[Task], Outcome]) -> dict[str, Outcome]:

@@ -12,8 +12,7 @@ from torch import Tensor
 from bet_lightning.allocation import Allocation
 from bet_lightning.backbones import Backbone
 from bet_lightning.methods.base import Method, Problem
-from bet_lightning.methods.bet.settings import PretrainSettings
-from bet_lightning.methods.pretraining import pretraining
+from bet_lightning.methods.pretraining import PretrainSettings, pretraining
 from bet_lightning.methods.tasks import Epochs, Round, Rounds, Task, Weights
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.schedule import LRSchedule
@@ -98,17 +97,12 @@ class Compression(Method):
             task, _ = pretraining(problem, self.pretrain, turned=self.turned)
             (full,) = yield Round([task], shared=True, epochs_after=after)
             problem.state["pretrained"] = problem.agree(dict(full.weights))
-        done = problem.state.setdefault("done", [])
-        for budget in budgets:
-            result = f"{self.name}{problem.suffix(budget)}"
-            if result in done:
-                continue
+        for name, budget in problem.missing_results(self.name, budgets):
             start = self.compress(problem.state["pretrained"], budget)
             schedule = self.warm_schedule or (None if self.rounds else problem.network.recipe.warm_schedule)
-            task = Task("retrain", f"train {result}", self.train, result, budget, schedule=schedule, **start._asdict())
-            after = (len(budgets) - len(done) - 1) * self.train.max_epochs
+            task = Task("retrain", f"train {name}", self.train, name, budget, schedule=schedule, **start._asdict())
+            after = (len(budgets) - budgets.index(budget) - 1) * self.train.max_epochs
             yield Round([task], shared=True, epochs_after=after)
-            done.append(result)
 
     def _feasible(self, budgets: Sequence[ResolvedBudget]) -> list[ResolvedBudget]:
         """The budgets that a table fits into."""

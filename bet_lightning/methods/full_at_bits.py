@@ -6,8 +6,8 @@ import torch
 
 from bet_lightning.allocation import Allocation
 from bet_lightning.dtypes import LEVELS, Dtype
-from bet_lightning.methods.bet.settings import PretrainSettings
 from bet_lightning.methods.compression import Compressed, Compression
+from bet_lightning.methods.pretraining import PretrainSettings
 from bet_lightning.methods.tasks import Epochs, Weights
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.schedule import LRSchedule

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bet_lightning.methods.bet.settings import PretrainSettings
 from bet_lightning.methods.compression import Compressed, Compression, full_tables, with_tables
 from bet_lightning.methods.pep import keep_largest
+from bet_lightning.methods.pretraining import PretrainSettings
 from bet_lightning.methods.tasks import Epochs, Weights
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.schedule import LRSchedule

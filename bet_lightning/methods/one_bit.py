@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from bet_lightning.methods.bet.settings import PretrainSettings
 from bet_lightning.methods.compression import Compressed, Compression, full_tables, with_tables
+from bet_lightning.methods.pretraining import PretrainSettings
 from bet_lightning.methods.tasks import Epochs, Weights
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.schedule import LRSchedule

@@ -78,21 +78,17 @@ class OptEmbed(Method):
 
     def run(self, problem: Problem) -> Rounds:
         """Train the supernet, then find sizes for each budget and train them: see :meth:`Method.run`."""
-        state, done = problem.state, problem.state.setdefault("done", [])
+        state = problem.state
         if "supernet" not in state:
             (outcome,) = yield Round([self._supernet_task(problem.network)], shared=True)
             margins = [table.margin().cpu() for table in supernets(problem.network)]
             state["margins"] = problem.agree(torch.stack(margins).sum(0))
             state["supernet"] = problem.agree(as_masked(outcome.weights))
-        for budget in problem.budgets:
-            if budget.name in done:
-                continue
+        for name, budget in problem.missing_results("optembed", by_budget=True):
             search = PairSearch(problem, budget, self.evolution)
             yield from search.run()
-            name = f"optembed{problem.suffix(budget)}"
             allocation = search.allocation(search.best)
             yield Round([Task("retrain", f"train {name}", self.train, name, budget, allocation)], shared=True)
-            done.append(budget.name)
 
     def _supernet_task(self, network: Backbone) -> Task:
         sides = network.num_users, network.num_items

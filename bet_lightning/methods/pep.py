@@ -55,11 +55,7 @@ class ThresholdPruning(Method):
     def run(self, problem: Problem) -> Rounds:
         """Learn what to keep for a budget, and train it: see :meth:`Method.run`."""
         masks: dict[str, list[Tensor]] = problem.state.setdefault("masks", {})
-        done = problem.state.setdefault("done", [])
-        for budget in problem.budgets:
-            if budget.name in done:
-                continue
-            name = f"{self.name}{problem.suffix(budget)}"
+        for name, budget in problem.missing_results(self.name, by_budget=True):
             count = self.count(budget)
             if budget.name not in masks:
                 yield Round([self._learning(name, budget, count)], shared=True)
@@ -68,7 +64,6 @@ class ThresholdPruning(Method):
                 masks[budget.name] = keep_largest(margins, count)
             tables = [self.pruned_table(budget, mask) for mask in masks[budget.name]]
             yield Round([Task("retrain", f"train {name}", self.train, name, budget, tables=tables)], shared=True)
-            done.append(budget.name)
             del masks[budget.name]
 
     def _learning(self, name: str, budget: ResolvedBudget, count: int) -> Task:

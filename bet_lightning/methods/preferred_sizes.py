@@ -59,7 +59,7 @@ class PreferredSizes(Method):
 
     def run(self, problem: Problem) -> Rounds:
         """Learn preferences, then train sizes for each budget: see :meth:`Method.run`."""
-        state, done, network = problem.state, problem.state.setdefault("done", []), problem.network
+        state, network = problem.state, problem.network
         candidates = [size for size in self.candidates if size < network.max_size] + [network.max_size]
         if "preferences" not in state:
             # every rank learns for itself from all data: what rows remember of their batches could not be averaged
@@ -71,14 +71,10 @@ class PreferredSizes(Method):
         frequency = torch.cat(problem.frequencies)
         order = frequency.argsort(descending=True, stable=True)
         preferences = untrained_last(state["preferences"], sizes, frequency)
-        for budget in problem.budgets:
-            if budget.name in done:
-                continue
-            name = f"{self.name}{problem.suffix(budget)}"
+        for name, budget in problem.missing_results(self.name, by_budget=True):
             sizes_for = partial(preferred_sizes, preferences, sizes, order, min_size=budget.min_size)
             allocation = spend_plainly(sizes_for, budget)
             yield Round([Task("retrain", f"train {name}", self.train, name, budget, allocation)], shared=True)
-            done.append(budget.name)
 
     def _learning(self, problem: Problem, candidates: Sequence[int]) -> Task:
         """The training that preferences are learned in."""

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bet_lightning.backbones import HasKeptForm
 from bet_lightning.checkpoints import EarlierRun, check_weights, read_run
 from bet_lightning.methods.base import Problem
-from bet_lightning.methods.bet.settings import PretrainSettings
-from bet_lightning.methods.tasks import Task
+from bet_lightning.methods.tasks import Epochs, Task
+
+
+@dataclass(frozen=True)
+class PretrainSettings(Epochs):
+    """How the full table is trained.
+
+    Args:
+        checkpoint: Checkpoint of an earlier run to go on from instead: ``full.ckpt`` is its full table; with
+            ``last.ckpt`` its search goes on too, for these budgets.
+    """
+
+    max_epochs: int = 100
+    checkpoint: str | None = None
 
 
 def pretraining(

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from bet_lightning.methods.base import Problem
-from bet_lightning.methods.bet.settings import PretrainSettings
 from bet_lightning.methods.compression import Compressed, Compression, full_tables, with_tables
+from bet_lightning.methods.pretraining import PretrainSettings
 from bet_lightning.methods.tasks import Epochs, Rounds, Weights, generator_of
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.schedule import LRSchedule

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bet_lightning.methods.base import Method, Problem, train_each_budget
-from bet_lightning.methods.tasks import Epochs, Rounds, Task
+from bet_lightning.methods.base import Method, Problem
+from bet_lightning.methods.tasks import Epochs, Round, Rounds, Task
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.table_format import TableShape
 from bet_lightning.tables.quotient_remainder import QuotientRemainderTable
@@ -29,11 +29,9 @@ class QuotientRemainder(Method):
 
     def run(self, problem: Problem) -> Rounds:
         """Train one table a budget: see :meth:`Method.run`."""
-        return train_each_budget(problem, "qr", self._task)
-
-    def _task(self, name: str, budget: ResolvedBudget) -> Task:
-        tables = [make_table(budget) for _ in range(budget.shape.num_tables)]
-        return Task("retrain", f"train {name}", self.train, name, budget, tables=tables)
+        for name, budget in problem.missing_results("qr"):
+            tables = [make_table(budget) for _ in range(budget.shape.num_tables)]
+            yield Round([Task("retrain", f"train {name}", self.train, name, budget, tables=tables)], shared=True)
 
 
 def make_table(budget: ResolvedBudget) -> QuotientRemainderTable:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from bet_lightning.allocation import Allocation, allocate, split_cap
-from bet_lightning.methods.base import Method, Problem, train_each_budget
-from bet_lightning.methods.tasks import Epochs, Rounds, Task
+from bet_lightning.methods.base import Method, Problem
+from bet_lightning.methods.tasks import Epochs, Round, Rounds, Task
 from bet_lightning.resolved_budget import ResolvedBudget
 from bet_lightning.spending import spend_plainly
 from bet_lightning.table_format import TableFormat
@@ -36,12 +36,9 @@ class SizeRule(Method):
 
     def run(self, problem: Problem) -> Rounds:
         """Train the sizes of every budget: see :meth:`Method.run`."""
-
-        def task(name: str, budget: ResolvedBudget) -> Task:
+        for name, budget in problem.missing_results(self.name):
             allocation = self.allocate(problem, budget)
-            return Task("retrain", f"train {name}", self.train, name, budget, allocation)
-
-        return train_each_budget(problem, self.name, task)
+            yield Round([Task("retrain", f"train {name}", self.train, name, budget, allocation)], shared=True)
 
     def allocate(self, problem: Problem, budget: ResolvedBudget) -> Allocation:
         """Return the sizes of all rows for a budget."""

@@ -12,6 +12,7 @@ from bet_lightning.serving.graph import has_pairs
 
 MAX_LAYERS = 100  # of a graph; beyond a few, all vectors are alike
 _LAYERS = "dense.layers"  # where a backbone keeps how many it has; older tables have no such tensor
+OWN_WEIGHT = "dense.own_weight"  # of rows' own parameters in LightGCN; older tables have none
 _MAX_SIZE, _MAX_COUNT = (1 << 15) - 1, (1 << 31) - 1
 _FEW_ROWS, _ROWS_A_BYTE = 1 << 20, 64  # rows without values may take less than a bit each, where most are
 
@@ -62,6 +63,8 @@ def check_rest(header: Mapping[str, Any], arrays: Arrays) -> None:
                 raise ValueError(f"{name} is not the header's num_layers")
         elif name.startswith("dense.") and (array.dtype != np.float32 or not np.isfinite(array).all()):
             raise ValueError(f"{name} is no weight: it has {array.dtype} values, not all of them finite float32")
+        elif name == OWN_WEIGHT and (array.shape != () or not 0 <= array <= 1):
+            raise ValueError(f"{name} is {array}, which is no weight")
     powers = header["softmax"]
     if powers is not None and not all(0 <= powers[name] <= 1 for name in ("norm_power", "popularity_power")):
         raise ValueError(f"powers of the softmax are not in [0, 1]: {powers}")

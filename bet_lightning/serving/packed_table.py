@@ -165,18 +165,6 @@ class PackedTable:
             raise ValueError(f"the weight {name} has the shape {weight.shape}, not {shape}")
         return weight
 
-    @property
-    def own_weight(self) -> np.float32:
-        """What LightGCN weighs rows' own parameters by; tables of version 1 have none.
-
-        Raises:
-            ValueError: If it is no weight.
-        """
-        weight = self.arrays.get("dense.own_weight", np.ones((), np.float32))
-        if weight.shape != () or weight.dtype != np.float32 or not 0 <= weight <= 1:
-            raise ValueError(f"own_weight is {weight}, which is no weight")
-        return np.float32(weight)
-
     @cached_property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Arrays of all tensors by name."""
@@ -234,7 +222,6 @@ class PackedTable:
         for table in range(self.num_tables):
             self._check_values(table, int(self.table_sizes(table).sum()), num_rows)
         self.ids()
-        _ = self.own_weight
         for name in ("graph", "history"):
             self.pairs(name)
         check_rest(self.header, self.arrays)

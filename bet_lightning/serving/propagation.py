@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bet_lightning.serving.bounds import OWN_WEIGHT
 from bet_lightning.serving.graph import Graph, Side, as_pairs, from_pairs
 from bet_lightning.serving.packed_table import PackedTable
 from bet_lightning.serving.rows import FloatArray, PackedRows, Rows
@@ -51,7 +52,7 @@ class Propagation:
     def __init__(self, table: PackedTable, graph: Graph) -> None:
         self._users, self._items = table.rows()
         self._num_layers = int(table.header["backbone"]["num_layers"])
-        self._own_weight = table.own_weight
+        self._own_weight = np.float32(table.arrays.get(OWN_WEIGHT, 1))
         self._sides = graph.to_users, graph.to_items
         self._from_larger = _larger_only(graph.to_users, self._items), _larger_only(graph.to_items, self._users)
         self.num_users, self.num_items = len(self._users), len(self._items)

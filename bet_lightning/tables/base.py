@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from torch import Tensor, nn
 
 Fill = Callable[[Tensor], None]
+Gather = Callable[[Tensor], tuple[Tensor, Tensor]]
 Description = Mapping[str, str | int]
 
 
@@ -20,10 +21,12 @@ class EmbeddingTable(nn.Module, ABC):
     Attributes:
         num_rows: Number of rows.
         max_size: Columns of a vector.
+        num_ranks: Number of processes among which its columns are shared out.
     """
 
     num_rows: int
     max_size: int
+    num_ranks: int = 1
 
     @property
     @abstractmethod
@@ -58,6 +61,19 @@ class EmbeddingTable(nn.Module, ABC):
         """Return the same, without trailing columns that are zero in every row where a table knows of any."""
         vectors: Tensor = self(rows)
         return vectors
+
+    def exchange(self, rows: Tensor, gather: Gather) -> tuple[Tensor, Tensor]:
+        """Return vectors of rows in all columns, and their squared norms, from those in the columns held here.
+
+        Args:
+            rows: ``(n,)`` int64.
+            gather: Returns vectors ``(n, c)`` of rows and their squared norms ``(n,)``, in the columns held here.
+        """
+        return gather(rows)
+
+    def whole(self, part: Tensor) -> Tensor:
+        """Return all columns of values ``(n, c)`` that are given in the columns held here, without gradient."""
+        return part
 
     def relative_rates(self) -> Iterable[tuple[nn.Parameter, float]]:
         """Return parameters whose learning rate is another than the values', and how many times theirs it is."""

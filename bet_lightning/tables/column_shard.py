@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from bet_lightning.tables.base import Fill
+from bet_lightning.tables.base import Fill, Gather
 from bet_lightning.tables.masked import MaskedEmbedding
 from bet_lightning.tables.prefix_table import PrefixTable
-
-Gather = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class ColumnShard(PrefixTable):
@@ -44,21 +41,6 @@ class ColumnShard(PrefixTable):
         self.weight = nn.Parameter(self.part_of(masked.weight.detach()))
         self.register_buffer("sizes", masked.sizes.clone())
         self._largest = max(1, int(self.sizes.max()))
-
-    @property
-    def parameter(self) -> nn.Parameter:
-        """The columns that are held here."""
-        return self.weight
-
-    @property
-    def num_used(self) -> int:
-        """Number of parameters of the whole table: the sum of the sizes."""
-        return int(self.sizes.sum(dtype=torch.int64))
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of the whole table: see :class:`MaskedEmbedding`."""
-        return self.to_masked().num_bytes
 
     def reset_parameters(self, fill: Fill) -> None:
         """Draw the whole table, and keep the columns that are held here."""

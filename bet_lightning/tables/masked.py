@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bet_lightning.table_format import size_bytes
 from bet_lightning.tables.base import Fill
 from bet_lightning.tables.prefix_table import PrefixTable
 from bet_lightning.tables.prefixes import unpack
@@ -50,22 +49,6 @@ class MaskedEmbedding(PrefixTable):
         self.weight = nn.Parameter(torch.zeros(num_rows, max_size))
         self.register_buffer("sizes", torch.full((num_rows,), max_size, dtype=dtype))
         self._largest: int | None = max_size  # of the sizes; None where they changed
-
-    @property
-    def parameter(self) -> nn.Parameter:
-        """The full table."""
-        return self.weight
-
-    @property
-    def num_used(self) -> int:
-        """Number of parameters inside the mask: the sum of the sizes."""
-        return int(self.sizes.sum(dtype=torch.int64))
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of the packed table as float32: values, and the size of every row unless the table is full."""
-        used = self.num_used
-        return 4 * used + (size_bytes(self.max_size) * self.num_rows if used < self.weight.numel() else 0)
 
     def to_masked(self) -> MaskedEmbedding:
         """Return the table itself."""
@@ -155,10 +138,6 @@ class MaskedEmbedding(PrefixTable):
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
-
-    def extra_repr(self) -> str:
-        """Show the shape and the number of parameters in use."""
-        return f"{self.num_rows}, max_size={self.max_size}, used={self.num_used}"
 
 
 def size_dtype(max_size: int) -> torch.dtype:

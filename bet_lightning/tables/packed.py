@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bet_lightning.table_format import size_bytes
 from bet_lightning.tables.base import Fill
 from bet_lightning.tables.masked import MaskedEmbedding, check_sizes, size_dtype
 from bet_lightning.tables.prefix_table import PrefixTable
@@ -53,7 +52,7 @@ class PackedEmbedding(PrefixTable):
         ends = sizes.cumsum(0, dtype=torch.int64)
         self.values = nn.Parameter(torch.zeros(int(ends[-1]), device=sizes.device))
         self.register_buffer("sizes", sizes.to(dtype, copy=True))
-        self.register_buffer("starts", (ends - sizes).to(index_dtype(self.num_used)), persistent=False)
+        self.register_buffer("starts", (ends - sizes).to(index_dtype(self.values.numel())), persistent=False)
         self._width = max(1, int(sizes.max()))
 
     @classmethod
@@ -71,22 +70,6 @@ class PackedEmbedding(PrefixTable):
         masked.weight = nn.Parameter(unpack(self.values, self.sizes, self.max_size))
         masked.set_sizes(self.sizes)
         return masked
-
-    @property
-    def parameter(self) -> nn.Parameter:
-        """The values."""
-        return self.values
-
-    @property
-    def num_used(self) -> int:
-        """Number of parameters: the sum of the sizes."""
-        return self.values.numel()
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of values and sizes: see :attr:`MaskedEmbedding.num_bytes`."""
-        full = self.num_used == self.num_rows * self.max_size
-        return 4 * self.num_used + (0 if full else size_bytes(self.max_size) * self.num_rows)
 
     def reset_parameters(self, fill: Fill) -> None:
         """Refuse: the values that a mask leaves of a full table depend on the columns that it cuts.
@@ -148,7 +131,3 @@ class PackedEmbedding(PrefixTable):
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
-
-    def extra_repr(self) -> str:
-        """Show the shape and the number of parameters."""
-        return f"{self.num_rows}, max_size={self.max_size}, used={self.num_used}"

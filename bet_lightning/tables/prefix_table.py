@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from bet_lightning.table_format import size_bytes
 from bet_lightning.tables.base import EmbeddingTable
 
 if TYPE_CHECKING:
@@ -43,9 +44,22 @@ class PrefixTable(EmbeddingTable):
     row_updates: RowUpdates | None = None
 
     @property
-    @abstractmethod
     def parameter(self) -> nn.Parameter:
-        """The values, of all rows one after another."""
+        """The values, of all rows one after another: a table has no other parameter."""
+        (values,) = self.parameters()
+        return values
+
+    @property
+    def num_used(self) -> int:
+        """Number of parameters that count towards a budget: the sum of the sizes."""
+        return int(self.sizes.sum(dtype=torch.int64))
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the packed table as float32: values, and the size of every row unless the table is full."""
+        used = self.num_used
+        full = used == self.num_rows * self.max_size
+        return 4 * used + (0 if full else size_bytes(self.max_size) * self.num_rows)
 
     @abstractmethod
     def to_masked(self) -> MaskedEmbedding:
@@ -71,6 +85,10 @@ class PrefixTable(EmbeddingTable):
         """Let the optimiser do what it has put off, before values or sizes are read or written in another way."""
         if self.row_updates is not None:
             self.row_updates.bring_up_to_date(self)
+
+    def extra_repr(self) -> str:
+        """Show the shape and the number of parameters in use."""
+        return f"{self.num_rows}, max_size={self.max_size}, used={self.num_used}"
 
     def _save_to_state_dict(self, *args: Any) -> None:
         self.bring_up_to_date()

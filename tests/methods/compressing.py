@@ -14,7 +14,7 @@ from bet_lightning.backbones import MF, Backbone, Edges
 from bet_lightning.budget import Budget, resolve_budgets
 from bet_lightning.data import InteractionDataModule
 from bet_lightning.methods import Epochs, Method, Outcome, Problem, Task, run_method
-from bet_lightning.methods.bet.settings import PretrainSettings
+from bet_lightning.methods.pretraining import PretrainSettings
 from bet_lightning.objectives import BPR
 from bet_lightning.recommender import Recommender
 from bet_lightning.resolved_budget import ResolvedBudget

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from bet_lightning.backbones import MF, Edges
 from bet_lightning.budget import Budget, resolve_budgets
 from bet_lightning.data import Csr, RankingBatch, RankingLoader
 from bet_lightning.methods.base import Journal, Method, Problem, run_method
-from bet_lightning.methods.tasks import Epochs, Outcome, Round, Task
+from bet_lightning.methods.tasks import Epochs, Outcome, Round, Rounds, Task
 from bet_lightning.ranking import RankingMetrics
 from bet_lightning.recommender import Recommender
 
@@ -26,7 +26,7 @@ class Asking(Method):
         self.rounds = rounds
         self.told: list[Sequence[Outcome]] = []
 
-    def run(self, problem: Problem) -> Generator[Round, Sequence[Outcome], None]:
+    def run(self, problem: Problem) -> Rounds:
         for tasks in self.rounds:
             self.told.append((yield Round(tasks)))
 
@@ -66,6 +66,17 @@ def test_names_of_results_end_in_their_budget_where_there_are_several() -> None:
     assert [problem.suffix(problem.budgets[0]) for problem in (make_problem(["20"]), make_problem(["50%"]))] == ["", ""]
     several = make_problem(["12", "50%", "20"])
     assert [several.suffix(budget) for budget in several.budgets] == ["@20", "@0.5", "@12"]
+
+
+@pytest.mark.parametrize(("by_budget", "first"), [(True, "20"), (False, "cut@20")])
+def test_results_are_missing_until_the_next_is_asked_for(by_budget: bool, first: str) -> None:
+    problem, names = make_problem(["12", "50%", "20"]), ["cut@20", "cut@0.5", "cut@12"]
+    going_on = problem.missing_results("cut", by_budget=by_budget)
+    assert [next(going_on)[0], next(going_on)[0]] == names[:2]  # interrupted while the second is trained
+    assert problem.state == {"done": [first]}
+    missing = list(problem.missing_results("cut", by_budget=by_budget))
+    assert missing == list(zip(names, problem.budgets, strict=True))[1:]
+    assert list(problem.missing_results("cut", by_budget=by_budget)) == []
 
 
 def test_a_problem_counts_the_interactions_of_users_and_of_items() -> None:

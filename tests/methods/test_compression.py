@@ -12,8 +12,8 @@ from bet_lightning.backbones import MF, NeuMF
 from bet_lightning.budget import Budget
 from bet_lightning.cli import main
 from bet_lightning.methods import FullAtBits, MagnitudePruning, OneBit, ProductQuantization
-from bet_lightning.methods.bet.settings import PretrainSettings
 from bet_lightning.methods.compression import Compression
+from bet_lightning.methods.pretraining import PretrainSettings
 from bet_lightning.runs.folder import read_record
 from bet_lightning.schedule import LRSchedule
 from tests.conftest import write_config

@@ -150,6 +150,8 @@ CHANGES: dict[str, tuple[Change, str]] = {
         "has_history",
     ),
     "a weight of integers": (set_tensor("dense.own_weight", torch.Tensor.int), "no weight"),
+    "a weight beyond": (set_tensor("dense.own_weight", lambda weight: weight * 2), "own_weight is 2.0, which is no"),
+    "two weights": (set_tensor("dense.own_weight", lambda weight: weight.repeat(2)), "own_weight is [1. 1.], which"),
     "letters of nothing": (set_tensor("user_ids.letters", lambda letters: letters * 0), "user_ids do not fit"),
     "long ids": (set_tensor("user_ids.lengths", lambda lengths: lengths.int() * 0 + 2000), "user_ids do not fit"),
     "fewer items": (set_tensor("graph.quotients", lambda quotients: quotients[1:]), "graph has other rows"),

@@ -3,7 +3,6 @@
 from bet_lightning.methods.bet.families import EvenFamily, Family, MixedFamily, PopularityFamily, SpectralFamily
 from bet_lightning.methods.bet.method import BET
 from bet_lightning.methods.bet.settings import (
-    PretrainSettings,
     ProbeSettings,
     RetrainSettings,
     SearchSettings,
@@ -16,7 +15,6 @@ __all__ = [
     "Family",
     "MixedFamily",
     "PopularityFamily",
-    "PretrainSettings",
     "ProbeSettings",
     "RetrainSettings",
     "SearchSettings",

@@ -11,12 +11,12 @@ from bet_lightning.methods.bet.families import Family, MixedFamily, PopularityFa
 from bet_lightning.methods.bet.run import BETRun
 from bet_lightning.methods.bet.settings import (
     Basis,
-    PretrainSettings,
     ProbeSettings,
     RetrainSettings,
     SearchSettings,
     TuneSettings,
 )
+from bet_lightning.methods.pretraining import PretrainSettings
 from bet_lightning.methods.rules import PopularitySizes, SizeRule, UniformSizes
 from bet_lightning.methods.tasks import FULL, Rounds
 from bet_lightning.schedule import LRSchedule

@@ -15,19 +15,6 @@ Basis = Literal["principal", "trained"]
 
 
 @dataclass(frozen=True)
-class PretrainSettings(Epochs):
-    """How the full table is trained.
-
-    Args:
-        checkpoint: Checkpoint of an earlier run to go on from instead: ``full.ckpt`` is its full table; with
-            ``last.ckpt`` its search goes on too, for these budgets.
-    """
-
-    max_epochs: int = 100
-    checkpoint: str | None = None
-
-
-@dataclass(frozen=True)
 class SearchSettings:
     """How actions are found.
 

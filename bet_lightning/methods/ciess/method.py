@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from bet_lightning.allocation import Allocation
 from bet_lightning.methods.base import Method, Problem
-from bet_lightning.methods.bet.settings import PretrainSettings
 from bet_lightning.methods.ciess.search import SizeSearch
 from bet_lightning.methods.ciess.settings import AgentSettings
-from bet_lightning.methods.pretraining import pretraining
+from bet_lightning.methods.pretraining import PretrainSettings, pretraining
 from bet_lightning.methods.tasks import Epochs, Round, Rounds, Task
 from bet_lightning.resolved_budget import ResolvedBudget
 

@@ -13,7 +13,8 @@ import torch
 from bet_lightning.backbones import LightGCN
 from bet_lightning.budget import Budget, resolve_budgets
 from bet_lightning.methods import BET, Problem, Task
-from bet_lightning.methods.bet import PretrainSettings, RetrainSettings
+from bet_lightning.methods.bet import RetrainSettings
+from bet_lightning.methods.pretraining import PretrainSettings
 from bet_lightning.methods.tasks import Outcome, Round
 from bet_lightning.ranking import RankingMetrics
 from bet_lightning.recommender import Recommender

@@ -25,9 +25,10 @@ from bet_lightning.methods import (
     run_method,
 )
 from bet_lightning.methods.base import Journal
-from bet_lightning.methods.bet import PretrainSettings, ProbeSettings, RetrainSettings, SearchSettings, TuneSettings
+from bet_lightning.methods.bet import ProbeSettings, RetrainSettings, SearchSettings, TuneSettings
 from bet_lightning.methods.bet.action import RuleDraw
 from bet_lightning.methods.bet.settings import Starts
+from bet_lightning.methods.pretraining import PretrainSettings
 from bet_lightning.methods.tasks import Outcome, Round
 from bet_lightning.ranking import RankingMetrics
 from bet_lightning.recommender import Recommender

@@ -3,12 +3,12 @@ from collections.abc import Callable
 import pytest
 
 from bet_lightning.methods.bet.settings import (
-    PretrainSettings,
     ProbeSettings,
     RetrainSettings,
     SearchSettings,
     TuneSettings,
 )
+from bet_lightning.methods.pretraining import PretrainSettings
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from bet_lightning.backbones import MF, Edges
 from bet_lightning.budget import Budget, resolve_budgets
 from bet_lightning.cli import main
 from bet_lightning.methods import CIESS, Epochs, Outcome, Problem, Task, run_method
-from bet_lightning.methods.bet.settings import PretrainSettings
 from bet_lightning.methods.ciess.settings import AgentSettings
+from bet_lightning.methods.pretraining import PretrainSettings
 from bet_lightning.objectives import BPR
 from bet_lightning.recommender import Recommender
 from bet_lightning.runs.folder import read_record
