@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from bet_lightning.compare.entries import entries_of
 from bet_lightning.compare.rows import Row
 from bet_lightning.methods.tasks import FULL
-from bet_lightning.runs.axes import in_bytes as label_bytes
-from bet_lightning.runs.axes import in_shares
+from bet_lightning.runs.axes import in_bytes, in_shares
 from bet_lightning.runs.style import FAINT, Plot, Style, styles_of
 
 _METRIC = "ndcg@20"
@@ -78,7 +77,7 @@ def full_quality(rows: Sequence[Row]) -> float | None:
 def _draw(axis: Axes, name: str, rows: Sequence[Row], found: Mapping[str, Curve], styles: Mapping[str, Style]) -> None:
     counts_bytes, full = spends_bytes(rows), full_quality(rows)
     spent = [each for curve in found.values() for each in curve]
-    (label_bytes if counts_bytes else in_shares)(axis.xaxis, spent)
+    (in_bytes if counts_bytes else in_shares)(axis.xaxis, spent)
     for method, curve in found.items():
         axis.plot(*zip(*sorted(curve.items()), strict=True), label=method, **styles[method])
     if full is not None:
