@@ -13,12 +13,14 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
 
 from bet_lightning.budget import parse_bytes
-from bet_lightning.data import Csr, encode_interactions, read_interactions, split_interactions
+from bet_lightning.data import Csr, SplitName, encode_interactions, read_interactions, split_interactions
+from bet_lightning.data.splits import TIMED
 
 FILE_ROWS = 1 << 21
 EXPONENT = 3  # of the uniform number that an item is drawn from: the larger, the more popular are the popular
@@ -46,7 +48,7 @@ def bytes_of(csr: Csr) -> int:
     return csr.indptr.nbytes + csr.columns.nbytes
 
 
-def measure(path: Path, split: str) -> dict[str, object]:
+def measure(path: Path, split: SplitName) -> dict[str, Any]:
     """Read and split, and return the seconds and the peak bytes after each stage, and the bytes of the matrix."""
     stages: dict[str, tuple[float, int]] = {"start": (0.0, peak_bytes())}
     begin = time.perf_counter()
@@ -57,11 +59,11 @@ def measure(path: Path, split: str) -> dict[str, object]:
         stages[stage] = (now - begin, peak_bytes())
         begin = now
 
-    table = read_interactions(path, timed=split == "temporal")
+    table = read_interactions(path, timed=split in TIMED)
     ended("open")
     (data,) = encode_interactions([table])
     ended("encode")
-    parts = split_interactions(data, split, name="large")  # type: ignore[arg-type]
+    parts = split_interactions(data, split, name="large")
     ended("split")
     parts.hash  # noqa: B018  (computed here)
     ended("hash")
@@ -73,7 +75,7 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def main(args: Sequence[str] | None = None) -> dict[str, object]:
+def main(args: Sequence[str] | None = None) -> dict[str, Any]:
     """Write, read in a fresh process, and print what it took.
 
     Raises:
@@ -84,7 +86,7 @@ def main(args: Sequence[str] | None = None) -> dict[str, object]:
     parser.add_argument("--users", type=float, help="default: one for 20 interactions")
     parser.add_argument("--items", type=float, help="default: one for 100 interactions")
     parser.add_argument("--text", action="store_true", help="ids that are no integers")
-    parser.add_argument("--split", default="ratio", choices=("ratio", "temporal"))
+    parser.add_argument("--split", default="ratio", choices=get_args(SplitName))
     parser.add_argument("--memory", default="20GB", help="what must be enough")
     parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)  # the fresh process
     options = parser.parse_args(args)

@@ -14,6 +14,7 @@ from tests.benchmarks import (
     convergence,
     device,
     growth,
+    large_data,
     measure,
     probes,
     ranks,
@@ -150,6 +151,14 @@ def test_the_study_of_storage_runs(backbone: str) -> None:
 def test_the_study_of_growth_runs() -> None:
     points = growth.main(["--max-gb", "0.15", "--rounds", "1", "--threads", "1"])
     assert len(points) == 1 and points[0]["seconds"] > 0 and points[0]["interactions"] > 150_000
+
+
+@pytest.mark.slow
+def test_the_study_of_large_data_runs() -> None:
+    found = large_data.main(["--interactions", "1e4", "--text", "--split", "temporal"])
+    assert 9000 < found["pairs"] <= 10_000 and found["csr_bytes"] == 4 * found["pairs"] + 8 * 501
+    with pytest.raises(SystemExit, match="is more than --memory 1MB"):
+        large_data.main(["--interactions", "1e4", "--memory", "1MB"])
 
 
 @pytest.mark.slow
