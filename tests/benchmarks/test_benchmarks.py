@@ -155,7 +155,7 @@ def test_the_study_of_growth_runs() -> None:
 
 @pytest.mark.slow
 def test_the_study_of_large_data_runs() -> None:
-    found = large_data.main(["--interactions", "1e4", "--text", "--split", "temporal"])
+    found = large_data.main(["--interactions", "1e4", "--users", "500", "--items", "1e5", "--text", "--split", "temporal"])
     assert 9000 < found["pairs"] <= 10_000 and found["csr_bytes"] == 4 * found["pairs"] + 8 * 501
     with pytest.raises(SystemExit, match="is more than --memory 1MB"):
         large_data.main(["--interactions", "1e4", "--memory", "1MB"])
