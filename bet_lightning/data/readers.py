@@ -47,7 +47,7 @@ def read_interactions(
     path = Path(path)
     suffix = PARQUET if path.is_dir() or is_pattern(path) else format_of(path)
     if suffix not in SUFFIXES or (path.suffix.lower() == PACKED and suffix not in SEPARATORS):
-        raise ValueError(f"{path}: unknown suffix {path.suffix!r}, expected one of {', '.join(SUFFIXES)}")
+        raise ValueError(f"{path}: unknown suffix {path.suffix!r}, expected a folder or {', '.join(SUFFIXES)}")
     if suffix != PARQUET and not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of interactions")
     if separator is not None and suffix not in SEPARATORS:

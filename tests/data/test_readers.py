@@ -271,7 +271,7 @@ class TestColumns:
                 "a.dat",
                 "1::2::3\n",
                 {},
-                "unknown suffix '.dat', expected one of .txt, .csv, .tsv, .inter, .parquet",
+                "unknown suffix '.dat', expected a folder or .txt, .csv, .tsv, .inter, .parquet",
             ),
             ("a.txt", "1 2\n", {"min_rating": 4}, "data.min_rating 4 is of no use: .txt has no columns"),
             (
