@@ -77,6 +77,21 @@ def test_a_wide_table_is_shared_by_columns_and_a_long_one_by_rows() -> None:
     assert plan.least == math.ceil((memory.training + memory.propagation + memory.graph) / HUGE.device_memory)
 
 
+def test_devices_that_share_columns_gather_whole_tables() -> None:
+    work = replace(SMALL, backbone="MF", size=30)
+    memory = Memory.of(work)
+    assert memory.a_device(work, "columns", 1) == memory.training == 16 * 30 * work.rows
+    assert memory.a_device(work, "columns", 4) == (16 * 8 + 2 * 4 * 30) * work.rows  # 8 columns, two whole tables
+
+
+def test_probes_are_spread_over_devices_that_hold_the_table() -> None:
+    costs = replace(COSTS_OF_ONE, step=0, score=1e-9)
+    alone, many = (make_plan(replace(SMALL, devices=number), costs) for number in (1, 9))
+    assert alone.seconds["search"] == pytest.approx(45 * 1e-9 * SMALL.users * SMALL.items * SMALL.size)
+    assert alone.seconds["search"] == pytest.approx(9 * many.seconds["search"])
+    assert alone.bottleneck == "ranking"
+
+
 @given(
     st.sampled_from(list(BACKBONES)),
     st.integers(1, 10**9),
