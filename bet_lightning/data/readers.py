@@ -10,7 +10,7 @@ from bet_lightning.data.encoding import RawTable, Table, encode_interactions
 from bet_lightning.data.frames import ColumnNames
 from bet_lightning.data.parquet import PARQUET, is_pattern, open_parquet
 
-__all__ = ["RawTable", "encode_interactions", "read_interactions"]
+__all__ = ["RawTable", "Table", "encode_interactions", "read_interactions"]
 
 SUFFIXES = (".txt", *SEPARATORS, PARQUET)
 _USUAL = ColumnNames()
