@@ -5,7 +5,7 @@ from bet_lightning.data.datamodule import InteractionDataModule
 from bet_lightning.data.frames import ColumnNames
 from bet_lightning.data.interactions import Csr, DataSplit, Interactions
 from bet_lightning.data.ranking_batches import RankingBatch, RankingLoader
-from bet_lightning.data.readers import RawTable, encode_interactions, read_interactions
+from bet_lightning.data.readers import RawTable, Table, encode_interactions, read_interactions
 from bet_lightning.data.splits import SplitName, split_interactions
 from bet_lightning.data.synthetic import make_synthetic
 from bet_lightning.data.triplets import BPRBatch, TripletLoader, TripletSampler
@@ -24,6 +24,7 @@ __all__ = [
     "RankingLoader",
     "RawTable",
     "SplitName",
+    "Table",
     "TripletLoader",
     "TripletSampler",
     "check_statistics",

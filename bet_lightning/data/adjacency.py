@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from bet_lightning.data.encoding import RawTable
 
@@ -47,7 +48,7 @@ def read_adjacency(path: Path, ordered: bool = False) -> RawTable:
         raise ValueError(f"{path}: the file is empty, expected lines 'user item item ...'")
     users = np.repeat(listed_users, counts)
     times = np.arange(len(users), dtype=np.float64) if ordered else None
-    return RawTable(users, values[~is_user], times, listed_users, row_numbers=True)
+    return RawTable(pl.Series(users), pl.Series(values[~is_user]), times, pl.Series(listed_users), row_numbers=True)
 
 
 def _check_tokens(

@@ -157,7 +157,7 @@ def check_statistics(name: str, folder: str | Path, parts: Mapping[str, Interact
     expected = {"users": entry.users, "items": entry.items}
     expected |= {part: file.interactions for part, file in entry.files.items()}
     found = {"users": len(parts["train"].user_ids), "items": len(parts["train"].item_ids)}
-    found |= {part: len(data.users) + data.duplicates for part, data in parts.items()}
+    found |= {part: data.pairs.nnz + data.duplicates for part, data in parts.items()}
     if found != expected:
         raise ValueError(f"{folder} is not {name}: expected {_join(expected)}, found {_join(found)}")
 

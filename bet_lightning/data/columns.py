@@ -1,4 +1,4 @@
-"""Files of tables with named columns: CSV, TSV, Parquet and RecBole's ``.inter``."""
+"""Files of text with named columns: CSV, TSV and RecBole's ``.inter``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_columns(path: Path, names: ColumnNames, timed: bool = True, separator: 
     """Read a table with a header and one interaction per row.
 
     Args:
-        path: An existing file with suffix ``.csv``, ``.tsv``, ``.inter`` (each packed or not) or ``.parquet``.
+        path: An existing file with suffix ``.csv``, ``.tsv`` or ``.inter``, each packed or not.
         names: The columns.
         timed: Whether to read times, if there are any.
         separator: What stands between columns of text. By default that of the format, or what the header has.
@@ -33,8 +33,8 @@ def read_columns(path: Path, names: ColumnNames, timed: bool = True, separator: 
     """
     suffix = format_of(path)
     try:
-        frame = _scan_text(path, separator) if suffix in SEPARATORS else pl.scan_parquet(path, glob=False)
-        return read_frame(str(path), frame, names, timed=timed, text=suffix in SEPARATORS, typed=suffix == ".inter")
+        frame = _scan_text(path, separator)
+        return read_frame(str(path), frame, names, timed=timed, text=True, typed=suffix == ".inter")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: not a readable {PACKED} file: {printable(str(error))}") from error
     except pl.exceptions.NoDataError as error:

@@ -44,6 +44,8 @@ class InteractionDataModule(pl.LightningDataModule):
             tells more; with ``source`` it is the data's name, by default that of the class or function.
         data_dir: Folder of the data sets of the catalog. Each is in ``data_dir/<name>/``, or is downloaded to it.
         path: Own file of all interactions: ``.csv``, ``.tsv``, ``.parquet``, ``.inter``, or ``.txt`` (adjacency list).
+            Or a folder of Parquet files, or a pattern that such files fit, as ``"sales/2024-*.parquet"``; they may be
+            larger than memory.
         train_path: Own training file, instead of ``path``.
         valid_path: Own validation file.
         test_path: Own test file.

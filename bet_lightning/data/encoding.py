@@ -2,42 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from bet_lightning.data.csr import sort_unique
 from bet_lightning.data.interactions import Interactions
+from bet_lightning.data.vocabularies import DistinctIds, Vocabulary
+
+
+class Table(Protocol):
+    """Interactions of one file, of several or of a frame, with the ids as they have them."""
+
+    @property
+    def row_numbers(self) -> bool:
+        """Whether integer ids may be row numbers, as in adjacency lists."""
+
+    def num_rows(self) -> int:
+        """Return the number of interactions, or of more."""
+
+    def pieces(self) -> Iterator[RawTable]:
+        """Yield the interactions in pieces that fit in memory, the same ones at each call."""
 
 
 @dataclass(frozen=True, eq=False)
 class RawTable:
-    """Interactions of one file or frame, with the ids as it has them.
+    """Interactions that are in memory.
 
     Attributes:
-        users: ``(n,)`` int64 or object (str).
-        items: ``(n,)`` int64 or object (str).
+        users: ``(n,)`` Int64 or String.
+        items: ``(n,)`` Int64 or String.
         times: ``(n,)`` float64, or None.
         listed_users: ``(m,)`` users that the file names, with or without interactions.
         row_numbers: Whether integer ids may be row numbers, as in adjacency lists.
     """
 
-    users: npt.NDArray[Any]
-    items: npt.NDArray[Any]
+    users: pl.Series
+    items: pl.Series
     times: npt.NDArray[np.float64] | None
-    listed_users: npt.NDArray[Any]
+    listed_users: pl.Series
     row_numbers: bool
 
+    def num_rows(self) -> int:
+        """Return the number of interactions."""
+        return len(self.users)
 
-def encode_interactions(tables: Sequence[RawTable]) -> list[Interactions]:
+    def pieces(self) -> Iterator[RawTable]:
+        """Yield all interactions at once."""
+        yield self
+
+
+def encode_interactions(tables: Sequence[Table]) -> list[Interactions]:
     """Replace ids by row numbers, with one vocabulary for all tables.
 
     A vocabulary holds the sorted unique ids. For adjacency lists with dense ids, it holds the whole range instead, so
     that an id is its row number. Ids are dense if they start at 0 and at least half of the range occurs.
+
+    Each table is gone through twice, piece by piece: first for its ids, then for its pairs. Beside the vocabularies and
+    a piece, a pair takes 12 bytes while it is sorted and 4 afterwards; with a time 32, and 12 afterwards.
 
     Args:
         tables: The files of one data set.
@@ -46,36 +71,26 @@ def encode_interactions(tables: Sequence[RawTable]) -> list[Interactions]:
         The interactions of each table, repeated pairs merged. All share ``user_ids`` and ``item_ids``.
     """
     row_numbers = all(table.row_numbers for table in tables)
-    user_columns = [table.users for table in tables] + [table.listed_users for table in tables]
-    user_ids, users = _encode(user_columns, row_numbers)
-    item_ids, items = _encode([table.items for table in tables], row_numbers)
-    return [
-        Interactions.from_pairs(users[index], items[index], user_ids, item_ids, table.times)
-        for index, table in enumerate(tables)
-    ]
+    users, items = DistinctIds(), DistinctIds()
+    for piece in (piece for table in tables for piece in table.pieces()):
+        users.add(piece.users)
+        if piece.listed_users is not piece.users:
+            users.add(piece.listed_users)
+        items.add(piece.items)
+    vocabularies = users.vocabulary(row_numbers), items.vocabulary(row_numbers)
+    return [_encode(table, *vocabularies) for table in tables]
 
 
-def _encode(
-    columns: Sequence[npt.NDArray[Any]], row_numbers: bool
-) -> tuple[npt.NDArray[Any], list[npt.NDArray[np.int64]]]:
-    """Return the vocabulary of several id columns, and each column as int64 row numbers of it."""
-    integers = all(column.dtype.kind == "i" for column in columns)
-    if not integers:  # a file of integers beside one of strings: compare them as strings
-        columns = [c.astype(str).astype(object) if c.dtype.kind == "i" else c for c in columns]
-    values = np.concatenate(columns)
-    if integers and row_numbers and _is_dense(values):
-        vocabulary: npt.NDArray[Any] = np.arange(values.max() + 1, dtype=np.int64)
-        codes: npt.NDArray[np.int64] = values
-    else:
-        series = pl.Series(values, dtype=pl.Int64 if integers else pl.String)
-        unique = series.unique().sort()
-        rows = pl.arange(len(unique), eager=True)
-        vocabulary = unique.to_numpy()
-        codes = series.replace_strict(unique, rows, return_dtype=pl.Int64).to_numpy()
-    ends = np.cumsum([len(column) for column in columns])
-    return vocabulary, np.split(codes, ends[:-1])
-
-
-def _is_dense(values: npt.NDArray[np.int64]) -> bool:
-    """Return whether ids start at 0 and fill at least half of their range."""
-    return bool(values.min() == 0 and 2 * len(sort_unique(values)) >= values.max() + 1)
+def _encode(table: Table, users: Vocabulary, items: Vocabulary) -> Interactions:
+    """Return the interactions of a table, repeated pairs merged."""
+    keys = np.empty(table.num_rows(), dtype=np.int64)
+    times: npt.NDArray[np.float64] | None = None
+    end = 0
+    for piece in table.pieces():
+        rows = slice(end, end := end + len(piece.users))
+        np.multiply(users.rows_of(piece.users), len(items), out=keys[rows])
+        keys[rows] += items.rows_of(piece.items)
+        if piece.times is not None:
+            times = np.empty(len(keys)) if times is None else times
+            times[rows] = piece.times
+    return Interactions.from_keys(keys[:end], users.ids, items.ids, None if times is None else times[:end])

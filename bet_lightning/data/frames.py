@@ -9,7 +9,7 @@ import polars as pl
 
 from bet_lightning.data.encoding import RawTable
 from bet_lightning.data.names import Role, list_names, usual_name
-from bet_lightning.data.values import to_ids, to_numbers, to_seconds
+from bet_lightning.data.values import Place, to_ids, to_numbers, to_seconds
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,35 @@ class ColumnNames:
         return [(flag, value) for flag, value in flags.items() if value is not None]
 
 
+@dataclass(frozen=True)
+class ChosenColumns:
+    """Columns of a table by role.
+
+    Attributes:
+        user: Name of the column of users.
+        item: Name of the column of items.
+        rating: Name of the column of ratings; None if they are not wanted.
+        time: Name of the column of times; None if there is none or it is not wanted.
+        min_rating: Keep the rows with at least this rating. None keeps all.
+    """
+
+    user: str
+    item: str
+    rating: str | None
+    time: str | None
+    min_rating: float | None
+
+    def present(self) -> list[str]:
+        """Return the names, each once."""
+        wanted = (self.user, self.item, self.rating, self.time)
+        return list(dict.fromkeys(name for name in wanted if name is not None))
+
+    def check_kept(self, where: str, count: int) -> None:
+        """Raise ValueError if ratings keep no row of a table that has some."""
+        if not count:
+            raise ValueError(f"{where}: no row has data.min_rating {self.min_rating} in column {self.rating!r}")
+
+
 def read_frame(
     where: str, frame: pl.LazyFrame, names: ColumnNames, *, timed: bool, text: bool = False, typed: bool = False
 ) -> RawTable:
@@ -51,31 +80,55 @@ def read_frame(
         typed: Whether names of columns end in their types, as ``user_id:token``.
 
     Raises:
-        ValueError: If the frame is empty, a column or an id is missing, a rating or a time is not a finite number, or
-            no row has a rating of at least ``names.min_rating``.
+        ValueError: If the frame is empty, a column is missing, no row has a rating of at least ``names.min_rating``, or
+            the content is as :func:`to_table` refuses it.
     """
-    present = frame.collect_schema().names()
+    columns = choose_columns(where, frame.collect_schema().names(), names, timed=timed, typed=typed)
+    rows = frame.select(columns.present()).collect()
+    if rows.is_empty():
+        raise ValueError(f"{where}: it is empty, there is a header and no rows")
+    table = to_table(Place(where), rows, columns, text)
+    columns.check_kept(where, table.num_rows())
+    return table
+
+
+def choose_columns(
+    where: str, present: Sequence[str], names: ColumnNames, *, timed: bool, typed: bool = False
+) -> ChosenColumns:
+    """Choose what to read of a table by the names of its columns; the arguments are as in :func:`read_frame`.
+
+    Raises:
+        ValueError: If a column is missing, or users and items are the same column.
+    """
     plain = {(name.split(":")[0] if typed else name).strip().lower(): name for name in reversed(present)}
     user, item = _find(where, present, plain, {"user": names.user, "item": names.item})
     rating = _find_rating(where, present, plain, names)
     time = _find_optional(where, present, plain, "time", names.time)
     if user == item:
         raise ValueError(f"{where}: column {user!r} cannot be both data.user_column and data.item_column")
-    wanted = [user, item, rating, time if timed else None]
-    rows = frame.select(list(dict.fromkeys(column for column in wanted if column is not None))).collect()
-    if rows.is_empty():
-        raise ValueError(f"{where}: it is empty, there is a header and no rows")
+    return ChosenColumns(user, item, rating, time if timed else None, names.min_rating)
 
-    users, items = to_ids(where, rows[user], text), to_ids(where, rows[item], text)
-    times = None if time is None or not timed else to_seconds(where, rows[time])
-    if rating is not None:
-        ratings = to_numbers(where, rows[rating])
-        if names.min_rating is not None:
-            keep = ratings >= names.min_rating
-            users, items = users[keep], items[keep]
+
+def to_table(place: Place, rows: pl.DataFrame, columns: ChosenColumns, text: bool = False) -> RawTable:
+    """Take the interactions of some rows of a table; ratings may keep none.
+
+    Args:
+        place: Where the rows are from, for messages.
+        rows: The rows, of at least the chosen columns.
+        columns: What to take.
+        text: Whether every column is text, integers too.
+
+    Raises:
+        ValueError: If an id is missing or is no number or text, or a rating or a time is not a finite number.
+    """
+    users, items = to_ids(place, rows[columns.user], text), to_ids(place, rows[columns.item], text)
+    times = None if columns.time is None else to_seconds(place, rows[columns.time])
+    if columns.rating is not None:
+        ratings = to_numbers(place, rows[columns.rating])
+        if columns.min_rating is not None:
+            keep = ratings >= columns.min_rating
+            users, items = users.filter(keep), items.filter(keep)
             times = None if times is None else times[keep]
-        if not len(users):
-            raise ValueError(f"{where}: no row has data.min_rating {names.min_rating} in column {rating!r}")
     return RawTable(users, items, times, users, row_numbers=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,22 +15,22 @@ from bet_lightning.data.csr import Csr, sort_unique
 
 __all__ = ["Csr", "DataSplit", "Interactions"]
 
+_HASHED = 1 << 20  # numbers at once
+
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
     """User-item pairs with the vocabularies that their indices point into.
 
     Attributes:
-        users: ``(n,)`` int64, indices into ``user_ids``.
-        items: ``(n,)`` int64, indices into ``item_ids``. Pairs are unique and sorted by (user, item).
+        pairs: The pairs, users x items, each once.
         user_ids: ``(num_users,)`` int64 or object (str), the original user ids.
         item_ids: ``(num_items,)`` int64 or object (str), the original item ids.
-        times: ``(n,)`` float64, or None.
+        times: ``(n,)`` float64 in the order of the pairs, or None.
         duplicates: Number of repeated pairs that were merged.
     """
 
-    users: npt.NDArray[np.int64]
-    items: npt.NDArray[np.int64]
+    pairs: Csr
     user_ids: npt.NDArray[Any]
     item_ids: npt.NDArray[Any]
     times: npt.NDArray[np.float64] | None
@@ -54,35 +54,56 @@ class Interactions:
             item_ids: ``(num_items,)`` vocabulary.
             times: ``(n,)`` float64, or None.
         """
-        keys = users * len(item_ids) + items
-        if times is None:
-            keys = sort_unique(keys)
-        else:
-            order = np.lexsort((times, keys))
-            keys, first = np.unique(keys[order], return_index=True)
-            times = times[order][first]
-        merged_users = keys // max(len(item_ids), 1)
-        merged_items = keys - merged_users * len(item_ids)
-        return cls(merged_users, merged_items, user_ids, item_ids, times, len(users) - len(keys))
+        own_times = None if times is None else times.copy()
+        return cls.from_keys(users * len(item_ids) + items, user_ids, item_ids, own_times)
+
+    @classmethod
+    def from_keys(
+        cls,
+        keys: npt.NDArray[np.int64],
+        user_ids: npt.NDArray[Any],
+        item_ids: npt.NDArray[Any],
+        times: npt.NDArray[np.float64] | None = None,
+    ) -> Interactions:
+        """Do as :meth:`from_pairs` with keys ``user * num_items + item``, ``(n,)`` int64.
+
+        Keys and times are overwritten. Beside them and the result, it needs 16 bytes a pair where there are times, and
+        next to none otherwise.
+        """
+        given = len(keys)
+        if times is not None:
+            times[:] = times[np.argsort(keys)]
+            keys.sort()
+            first = np.ones(given, dtype=np.bool_)
+            np.not_equal(keys[1:], keys[:-1], out=first[1:])
+            times = times if first.all() else np.minimum.reduceat(times, np.flatnonzero(first))
+        keys = sort_unique(keys)
+        pairs = Csr.from_keys(keys, len(user_ids), len(item_ids))
+        return cls(pairs, user_ids, item_ids, times, given - len(keys))
 
     @classmethod
     def merge(cls, parts: Sequence[Interactions]) -> Interactions:
         """Merge parts that share their vocabularies; times are kept if every part has them."""
+        if len(parts) == 1:
+            return parts[0]
         times = [part.times for part in parts if part.times is not None]
-        merged = cls.from_pairs(
-            np.concatenate([part.users for part in parts]),
-            np.concatenate([part.items for part in parts]),
+        merged = cls.from_keys(
+            np.concatenate([part.pairs.keys() for part in parts]),
             parts[0].user_ids,
             parts[0].item_ids,
             np.concatenate(times) if len(times) == len(parts) else None,
         )
-        duplicates = merged.duplicates + sum(part.duplicates for part in parts)
-        return cls(merged.users, merged.items, merged.user_ids, merged.item_ids, merged.times, duplicates)
+        return replace(merged, duplicates=merged.duplicates + sum(part.duplicates for part in parts))
 
-    def to_csr(self, chosen: npt.NDArray[np.bool_] | None = None) -> Csr:
-        """Return the users x items matrix of all pairs, or of those that the ``(n,)`` bool mask chooses."""
-        keys = self.users * len(self.item_ids) + self.items
-        return Csr.from_keys(keys if chosen is None else keys[chosen], len(self.user_ids), len(self.item_ids))
+    @property
+    def users(self) -> npt.NDArray[np.int64]:
+        """The user of each pair as a new array, ``(n,)`` int64; pairs are sorted by (user, item)."""
+        return self.pairs.rows()
+
+    @property
+    def items(self) -> npt.NDArray[np.int64]:
+        """The item of each pair as a new array, ``(n,)`` int64."""
+        return self.pairs.indices
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +153,9 @@ class DataSplit:
         """Hex SHA-256 of the three matrices: the same for the same split, whatever the files or ids."""
         digest = hashlib.sha256()
         for part in (self.train, self.valid, self.test):
-            for array in (np.array([part.num_rows, part.num_cols]), part.indptr, part.indices):
-                digest.update(array.astype("<i8", copy=False).tobytes())
+            for array in (np.array([part.num_rows, part.num_cols]), part.indptr, part.columns):
+                for start in range(0, len(array), _HASHED):
+                    digest.update(array[start : start + _HASHED].astype("<i8", copy=False).data)
         return digest.hexdigest()
 
     def statistics(self) -> dict[str, Any]:

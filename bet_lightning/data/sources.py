@@ -17,6 +17,7 @@ from bet_lightning.data.encoding import encode_interactions
 from bet_lightning.data.frames import ColumnNames, read_frame
 from bet_lightning.data.graphs import read_graph
 from bet_lightning.data.interactions import Interactions
+from bet_lightning.data.parquet import is_pattern
 from bet_lightning.data.readers import read_interactions
 from bet_lightning.data.synthetic import make_synthetic
 
@@ -212,8 +213,12 @@ def held_name(held: object) -> str:
 
 
 def own_name(path: Path) -> str:
-    """Name own data after the training file, or after its folder where the file's name tells nothing."""
-    folder, name = path.resolve().parent.name, Path(path.stem).stem if path.suffix.lower() == PACKED else path.stem
+    """Name own data after the training file or folder, or after the folder above where that name tells nothing."""
+    if is_pattern(path):
+        return own_name(path.parent)
+    resolved = path.resolve()
+    folder, name = resolved.parent.name, Path(path.stem).stem if path.suffix.lower() == PACKED else path.stem
+    name = resolved.name if path.is_dir() else name
     return folder if name.lower() in _TELLS_NOTHING and folder else name
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -13,6 +14,7 @@ from bet_lightning.data.interactions import DataSplit, Interactions
 SplitName = Literal["paper", "official", "ratio", "temporal", "leave_one_out", "given"]
 ValidChoice = Literal["random", "last"]
 Ratios = tuple[float, float, float]
+_Ints = npt.NDArray[np.int64]
 
 PAPER_RATIOS: Ratios = (0.5, 0.25, 0.25)  # BET (WSDM 2024), experimental settings
 TIMED = ("temporal", "leave_one_out")  # splits that go by time
@@ -65,15 +67,11 @@ def split_interactions(
     merged = Interactions.merge(list(parts.values()))
     if split == "temporal" and merged.times is None:
         raise ValueError(f"data.split temporal needs times, and {name} has none")
-    rank, count = _rank_within_user(merged, _generator(seed, split), merged.times if split in TIMED else None)
-    if split == "leave_one_out":
-        label = np.where(count < 3, _TRAIN, np.clip(rank - count + 3, _TRAIN, _TEST))
-    else:
-        train, valid, _ = PAPER_RATIOS if split == "paper" else ratios
-        train_end = np.maximum(_round(train * count), 1)
-        valid_end = np.maximum(_round((train + valid) * count), train_end)
-        label = (rank >= train_end).astype(np.int64) + (rank >= valid_end)
-    return _label_split(merged, label, name)
+    shares = PAPER_RATIOS if split == "paper" else ratios
+    label = _leave_one_out if split == "leave_one_out" else partial(_by_shares, shares)
+    labels = _label_pairs(merged, _generator(seed, split), label, timed=split in TIMED)
+    train, valid, test = (merged.pairs.where(labels == part) for part in (_TRAIN, _VALID, _TEST))
+    return DataSplit(name, train, valid, test, merged.user_ids, merged.item_ids, merged.duplicates)
 
 
 def usual_split(parts: Collection[str]) -> SplitName:
@@ -121,24 +119,35 @@ def _split_parts(
     if split == "official":
         if valid_choice == "last" and source.times is None:
             raise ValueError(f"data.valid_choice last needs times, and {name} has none")
-        times = source.times if valid_choice == "last" else None
-        rank, count = _rank_within_user(source, _generator(seed, split), times)
-        num_valid = np.minimum(np.maximum(_round(valid_ratio * count), 1), count - 1)
-        carved = rank >= count - num_valid
-        train, valid = source.to_csr(~carved), source.to_csr(carved)
+        carve = partial(_carve, valid_ratio)
+        labels = _label_pairs(source, _generator(seed, split), carve, timed=valid_choice == "last")
+        train, valid = source.pairs.where(labels == _TRAIN), source.pairs.where(labels == _VALID)
     else:
-        train, valid = source.to_csr(), parts["valid"].to_csr().difference(source.to_csr())
-    nothing = source.to_csr(np.zeros(len(source.users), dtype=np.bool_))
-    test = parts["test"].to_csr().difference(train.union(valid)) if "test" in parts else nothing
-    pairs = sum(len(part.users) + part.duplicates for part in parts.values())
+        train, valid = source.pairs, parts["valid"].pairs.difference(source.pairs)
+    nothing = source.pairs.where(np.zeros(source.pairs.nnz, dtype=np.bool_))
+    test = parts["test"].pairs.difference(train.union(valid)) if "test" in parts else nothing
+    pairs = sum(part.pairs.nnz + part.duplicates for part in parts.values())
     duplicates = pairs - train.nnz - valid.nnz - test.nnz
     return DataSplit(name, train, valid, test, source.user_ids, source.item_ids, duplicates)
 
 
-def _label_split(data: Interactions, label: npt.NDArray[np.int64], name: str) -> DataSplit:
-    """Split by a label of each pair, ``(n,)``: train, valid or test."""
-    train, valid, test = (data.to_csr(label == part) for part in (_TRAIN, _VALID, _TEST))
-    return DataSplit(name, train, valid, test, data.user_ids, data.item_ids, data.duplicates)
+def _by_shares(shares: Ratios, rank: _Ints, count: _Ints) -> _Ints:
+    """Label pairs of users with ``count`` pairs by the shares of train, valid and test."""
+    train, valid, _ = shares
+    train_end = np.maximum(_round(train * count), 1)
+    valid_end = np.maximum(_round((train + valid) * count), train_end)
+    return (rank >= train_end).astype(np.int64) + (rank >= valid_end)
+
+
+def _leave_one_out(rank: _Ints, count: _Ints) -> _Ints:
+    """Label the last pair of each user with at least three as test and the one before it as valid."""
+    return np.where(count < 3, _TRAIN, np.clip(rank - count + 3, _TRAIN, _TEST))
+
+
+def _carve(valid_ratio: float, rank: _Ints, count: _Ints) -> _Ints:
+    """Label a share of the pairs as valid, at least one of each user with two or more, and the others as train."""
+    num_valid = np.minimum(np.maximum(_round(valid_ratio * count), 1), count - 1)
+    return np.where(rank >= count - num_valid, _VALID, _TRAIN)
 
 
 def _generator(seed: int, split: SplitName) -> np.random.Generator:
@@ -146,20 +155,42 @@ def _generator(seed: int, split: SplitName) -> np.random.Generator:
     return np.random.default_rng([seed, get_args(SplitName).index(split)])
 
 
-def _rank_within_user(
-    data: Interactions, generator: np.random.Generator, times: npt.NDArray[np.float64] | None
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _label_pairs(
+    data: Interactions, generator: np.random.Generator, label: Callable[[_Ints, _Ints], _Ints], *, timed: bool
+) -> npt.NDArray[np.uint8]:
+    """Label each pair as train, valid or test, a block of users at a time.
+
+    Args:
+        data: The interactions.
+        generator: Source of randomness.
+        label: Labels of pairs, from the rank of each among its user's pairs and the number of these.
+        timed: Whether pairs are ranked by time with random ties, where there are times; otherwise at random.
+
+    Returns:
+        ``(n,)`` labels.
+    """
+    labels = np.empty(data.pairs.nnz, dtype=np.uint8)
+    degrees = data.pairs.degrees()
+    for rows, entries in data.pairs.row_blocks():
+        times = data.times[entries] if timed and data.times is not None else None
+        labels[entries] = label(*_rank_within_row(degrees[rows], generator, times))
+    return labels
+
+
+def _rank_within_row(
+    degrees: _Ints, generator: np.random.Generator, times: npt.NDArray[np.float64] | None
+) -> tuple[_Ints, _Ints]:
     """Rank each pair among its user's pairs: at random, or by time with random ties.
 
     Returns:
         Two ``(n,)`` int64 arrays: the rank of each pair, from 0, and the number of its user's pairs.
     """
-    tie = generator.random(len(data.users))
-    order = np.lexsort((tie, data.users) if times is None else (tie, times, data.users))
-    count = np.bincount(data.users, minlength=len(data.user_ids))
+    rows = np.repeat(np.arange(len(degrees)), degrees)
+    tie = generator.random(len(rows))
+    order = np.lexsort((tie, rows) if times is None else (tie, times, rows))
     rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
-    return rank, count[data.users]
+    rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(degrees) - degrees, degrees)
+    return rank, degrees[rows]
 
 
 def _round(values: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:

@@ -70,12 +70,13 @@ class TripletSampler:
 
         degrees, rows = train.degrees(), train.rows()
         within = np.arange(train.nnz) - train.indptr[rows]
-        self._keys = torch.from_numpy(rows * train.num_cols + train.indices - within)
+        items = train.indices
+        self._keys = torch.from_numpy(rows * train.num_cols + items - within)
         self._starts = torch.from_numpy(train.indptr[:-1].copy())
         self._num_negatives = torch.from_numpy(train.num_cols - degrees)
         usable = degrees[rows] < train.num_cols
         self._users = torch.from_numpy(rows[usable])
-        self._items = torch.from_numpy(train.indices[usable])
+        self._items = torch.from_numpy(items[usable])
         if not self.num_triplets:
             raise ValueError("no triplet to train on: every user has no training item or all items")
         if self.num_triplets < world_size:

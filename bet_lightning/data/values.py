@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,24 @@ _INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"  # texts that turn into an int64 and back
 _MAX_WHOLE = float(1 << 53)  # float64 holds every integer up to it
 
 
-def to_ids(where: str, column: pl.Series, text: bool) -> npt.NDArray[Any]:
-    """Return ids as int64 if all are integers, otherwise as an object array of str.
+@dataclass(frozen=True)
+class Place:
+    """Where rows are from, for messages.
+
+    Attributes:
+        where: The file or option.
+        first_row: The number there of the first row of these, from 1.
+    """
+
+    where: str
+    first_row: int = 1
+
+
+def to_ids(place: Place, column: pl.Series, text: bool) -> pl.Series:
+    """Return ids as Int64 if all are integers, otherwise as String.
 
     Args:
-        where: The file or option, for the message.
+        place: Where they are from, for the message.
         column: ``(n,)`` integers, text, or floats: those that hold whole numbers, as pandas makes them of integers
             with gaps, are integers.
         text: Whether the column is of a text format, where integers too are text.
@@ -26,20 +39,20 @@ def to_ids(where: str, column: pl.Series, text: bool) -> npt.NDArray[Any]:
         ValueError: If an id is missing or no number or text.
     """
     if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
-        raise ValueError(f"{where}, column {column.name!r}: ids must be numbers or text, not {column.dtype}")
+        raise ValueError(f"{place.where}, column {column.name!r}: ids must be numbers or text, not {column.dtype}")
     missing = column.is_null() | column.is_nan() if column.dtype.is_float() else column.is_null()
-    reject(where, column, missing, "the id is missing")
+    reject(place, column, missing, "the id is missing")
     if column.dtype.is_float() and ((column == column.floor()) & (column.abs() <= _MAX_WHOLE)).all():
         column = column.cast(pl.Int64)
     if column.dtype.is_integer() and column.dtype not in (pl.UInt64, pl.Int128):
-        return column.cast(pl.Int64).to_numpy()
+        return column.cast(pl.Int64)
     strings = column.cast(pl.String)
     if text and strings.str.contains(_INTEGER).all():
-        return strings.cast(pl.Int64).to_numpy()
-    return strings.to_numpy()
+        return strings.cast(pl.Int64)
+    return strings
 
 
-def to_numbers(where: str, column: pl.Series) -> npt.NDArray[np.float64]:
+def to_numbers(place: Place, column: pl.Series) -> npt.NDArray[np.float64]:
     """Return a column of finite numbers as float64.
 
     Raises:
@@ -48,11 +61,11 @@ def to_numbers(where: str, column: pl.Series) -> npt.NDArray[np.float64]:
     plain = column.str.strip_chars() if column.dtype == pl.String else column
     numbers = plain.cast(pl.Float64, strict=False)
     bad = ~numbers.is_finite().fill_null(False)
-    reject(where, column, bad, f"{column.filter(bad).head(1).to_list()} is not a finite number")
+    reject(place, column, bad, f"{column.filter(bad).head(1).to_list()} is not a finite number")
     return numbers.to_numpy()
 
 
-def to_seconds(where: str, column: pl.Series) -> npt.NDArray[np.float64]:
+def to_seconds(place: Place, column: pl.Series) -> npt.NDArray[np.float64]:
     """Return a column of times as float64: numbers as they are, dates as seconds since 1970.
 
     Raises:
@@ -60,7 +73,7 @@ def to_seconds(where: str, column: pl.Series) -> npt.NDArray[np.float64]:
     """
     if column.dtype == pl.String and column.cast(pl.Float64, strict=False).null_count() == len(column):
         if column.str.contains(_SLASHED).all():
-            column = _slashed_dates(where, column)
+            column = _slashed_dates(place, column)
         try:
             dates = column.str.to_datetime(strict=False)
         except pl.exceptions.PolarsError:
@@ -68,17 +81,17 @@ def to_seconds(where: str, column: pl.Series) -> npt.NDArray[np.float64]:
         column = dates if dates.null_count() == column.null_count() else column
     if column.dtype in (pl.Date, pl.Datetime):
         column = column.dt.epoch("us") / 1e6
-    return to_numbers(where, column)
+    return to_numbers(place, column)
 
 
-def reject(where: str, column: pl.Series, bad: pl.Series, what: str) -> None:
+def reject(place: Place, column: pl.Series, bad: pl.Series, what: str) -> None:
     """Raise ValueError, which says ``what`` is wrong, for the first row that the bool series ``bad`` marks."""
     row = bad.arg_max() if bad.any() else None
     if row is not None:
-        raise ValueError(f"{where}, row {row + 1} of the data, column {column.name!r}: {what}")
+        raise ValueError(f"{place.where}, row {place.first_row + row} of the data, column {column.name!r}: {what}")
 
 
-def _slashed_dates(where: str, column: pl.Series) -> pl.Series:
+def _slashed_dates(place: Place, column: pl.Series) -> pl.Series:
     """Return dates as 31/12/2024 or 12/31/2024 with or without times of day, whichever all of them can be.
 
     Raises:
@@ -90,8 +103,8 @@ def _slashed_dates(where: str, column: pl.Series) -> pl.Series:
     fitting = [name for name, (_, month) in orders.items() if (month.cast(pl.Int32) <= 12).all()]
     if len(fitting) == 2 and not first.equals(second):
         raise ValueError(
-            f"{where}, column {column.name!r}: {column[0]!r} and all others may begin with the day or with the month: "
-            "write dates as 2024-12-31"
+            f"{place.where}, column {column.name!r}: {column[0]!r} and all others may begin with the day or with the "
+            "month: write dates as 2024-12-31"
         )
     if not fitting:
         return column

@@ -12,8 +12,10 @@ from tests.benchmarks import (
     basis,
     columns,
     convergence,
+    costs,
     device,
     growth,
+    large_data,
     measure,
     probes,
     ranks,
@@ -154,6 +156,16 @@ def test_the_study_of_growth_runs() -> None:
 
 
 @pytest.mark.slow
+def test_the_study_of_large_data_runs() -> None:
+    found = large_data.main(
+        ["--interactions", "1e4", "--users", "500", "--items", "1e5", "--text", "--split", "temporal"]
+    )
+    assert 9000 < found["pairs"] <= 10_000 and found["csr_bytes"] == 4 * found["pairs"] + 8 * 501
+    with pytest.raises(SystemExit, match="is more than --memory 1MB"):
+        large_data.main(["--interactions", "1e4", "--memory", "1MB"])
+
+
+@pytest.mark.slow
 @needs_data
 def test_the_study_of_ranks_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "FEW", 1)
@@ -175,6 +187,23 @@ def test_growth_is_fitted() -> None:
     shapes = ((10, 100), (10, 400), (50, 200), (50, 900))
     points = [{"rows": n, "interactions": e, "seconds": 5 + 2.0 * n + 0.5 * e} for n, e in shapes]
     assert growth.fit(points) == pytest.approx((5, 2.0, 0.5))
+
+
+@pytest.mark.parametrize("propagates", [True, False])
+def test_costs_are_fitted(propagates: bool) -> None:
+    true = {"step": 0.5, "row": 2e-6 * propagates, "interaction": 1e-7 * propagates, "triplet": 3e-5}
+    points = [
+        {
+            "rows": rows,
+            "interactions": interactions,
+            "batch_size": size,
+            "seconds": true["step"]
+            + costs.WIDTH * (true["row"] * rows + true["interaction"] * interactions + true["triplet"] * size),
+        }
+        for rows, interactions in ((10, 1e3), (1e4, 5e5), (1e5, 1e4))
+        for size in (100, 900)
+    ]
+    assert costs.fit(points, propagates) == pytest.approx(true)
 
 
 @pytest.mark.slow

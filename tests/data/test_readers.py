@@ -1,7 +1,6 @@
 import gzip
 from datetime import date, datetime
 
-import numpy as np
 import polars as pl
 import pytest
 
@@ -106,7 +105,7 @@ class TestColumns:
     def test_a_separator_that_is_given(self, tmp_path):
         path = write(tmp_path / "a.csv", "user,item^day,x\na,nn^x\nbob^y\n")
         table = read_interactions(path, ColumnNames("user,item", "day,x"), separator="^")
-        assert (table.users.tolist(), table.items.tolist()) == (["a,nn", "bob"], ["x", "y"])
+        assert (table.users.to_list(), table.items.to_list()) == (["a,nn", "bob"], ["x", "y"])
         for name in ("a.txt", "a.parquet"):
             with pytest.raises(ValueError, match=r"data.separator ';' is of no use"):
                 read_interactions(write(tmp_path / name, "0 1"), separator=";")
@@ -164,25 +163,25 @@ class TestColumns:
         for message, ids in values.items():
             pl.DataFrame({"user": ids, "item": [1, 2]}).write_parquet(tmp_path / "a.parquet")
             with pytest.raises(ValueError, match=message):
-                read_interactions(tmp_path / "a.parquet")
+                encode_interactions([read_interactions(tmp_path / "a.parquet")])
 
     def test_whole_numbers_held_as_floats_are_integers(self, tmp_path):
         pl.DataFrame({"user": [3.0, 1.0], "item": [0.5, 2.0]}).write_parquet(tmp_path / "a.parquet")
-        table = read_interactions(tmp_path / "a.parquet")
-        assert (table.users.tolist(), table.items.tolist()) == ([3, 1], ["0.5", "2.0"])
+        (table,) = read_interactions(tmp_path / "a.parquet").pieces()
+        assert (table.users.to_list(), table.items.to_list()) == ([3, 1], ["0.5", "2.0"])
 
     def test_parquet_with_integers_and_dates(self, tmp_path):
         frame = pl.DataFrame({"user": [3, 1], "item": [2, 2], "date": [date(1970, 1, 2), date(1970, 1, 1)]})
         frame.with_columns(pl.col("user").cast(pl.UInt16)).write_parquet(tmp_path / "a.parquet")
-        table = read_interactions(tmp_path / "a.parquet")
-        assert table.users.dtype == np.int64
-        assert table.users.tolist() == [3, 1]
+        (table,) = read_interactions(tmp_path / "a.parquet").pieces()
+        assert table.users.dtype == pl.Int64
+        assert table.users.to_list() == [3, 1]
         assert table.times.tolist() == [86400.0, 0.0]
 
     def test_integers_only_if_nothing_is_lost(self, tmp_path):
         table = read_interactions(write(tmp_path / "a.csv", "user,item\n1,01\n-2,2\n"))
-        assert table.users.tolist() == [1, -2]
-        assert table.items.tolist() == ["01", "2"]
+        assert table.users.to_list() == [1, -2]
+        assert table.items.to_list() == ["01", "2"]
 
     def test_integer_and_string_files_share_a_vocabulary(self, tmp_path):
         train = read_interactions(write(tmp_path / "train.csv", "user,item\n1,10\n2,20\n"))
@@ -273,7 +272,7 @@ class TestColumns:
                 "a.dat",
                 "1::2::3\n",
                 {},
-                "unknown suffix '.dat', expected one of .txt, .csv, .tsv, .inter, .parquet",
+                "unknown suffix '.dat', expected a folder or .txt, .csv, .tsv, .inter, .parquet",
             ),
             ("a.txt", "1 2\n", {"min_rating": 4}, "data.min_rating 4 is of no use: .txt has no columns"),
             (
