@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -91,7 +92,11 @@ class Recommender:
 
 
 def make_optimizer(
-    network: Backbone, schedule: LRSchedule, steps_per_epoch: Callable[[], int], by_rows: bool = False
+    network: Backbone,
+    schedule: LRSchedule,
+    steps_per_epoch: Callable[[], int],
+    by_rows: bool = False,
+    state_dir: Path | None = None,
 ) -> tuple[torch.optim.Adam, LambdaLR]:
     """Return Adam over a backbone, and the scheduler to be stepped after every batch.
 
@@ -100,10 +105,15 @@ def make_optimizer(
         schedule: Its learning rate.
         steps_per_epoch: Returns the batches of an epoch; asked at every step, as it may not be known before the first.
         by_rows: Whether steps touch no more rows of the tables than a batch does: see :class:`RowAdam`.
+        state_dir: Folder where what steps by rows keep of the tables is mapped from, in place of memory.
     """
     release_rows(network)
     # LambdaLR multiplies the base rates, which are therefore 1, or what tables want relative to others
-    optimizer = RowAdam(network, lr=1.0) if by_rows else torch.optim.Adam(_groups(network), lr=1.0, fused=True)
+    optimizer: torch.optim.Adam
+    if by_rows:
+        optimizer = RowAdam(network, lr=1.0, state_dir=state_dir)
+    else:
+        optimizer = torch.optim.Adam(_groups(network), lr=1.0, fused=True)
     return optimizer, LambdaLR(optimizer, lambda step: schedule(step, max(1, steps_per_epoch())))
 
 

@@ -1,6 +1,7 @@
 """The LightningModule around a recommender: what is trained and ranked is pure torch."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -39,6 +40,7 @@ class RecommenderModule(pl.LightningModule):
         ks: Cut-offs of the ranking metrics; ``predict`` lists the largest number of items.
         row_steps: Whether a step touches no more rows than its batch looks up, with the same result; for MF and NeuMF
             on one CPU process, with numba (default: where a table is large for its batches).
+        state_dir: Folder, on a disk, where such steps keep Adam's two numbers a parameter instead of in memory.
 
     Attributes:
         shared: Whether the ranks of several devices train and validate it together.
@@ -57,6 +59,7 @@ class RecommenderModule(pl.LightningModule):
         objective: Objective | None = None,
         ks: Sequence[int] = (5, 10, 20),
         row_steps: bool | None = None,
+        state_dir: str | None = None,
     ) -> None:
         super().__init__()
         if l2 is not None and l2 < 0:
@@ -70,6 +73,7 @@ class RecommenderModule(pl.LightningModule):
         self.objective = objective
         self.ks = tuple(sorted(ks))
         self.row_steps = row_steps
+        self.state_dir = Path(state_dir) if state_dir else None
         self.shared = True
         self.metrics = RankingMetrics(self.ks, distributed_available_fn=lambda: self.shared and _is_distributed())
         self._recommender: Recommender | None = None
@@ -161,7 +165,9 @@ class RecommenderModule(pl.LightningModule):
         """Adam; the schedule may be replaced before each call."""
         schedule = self.schedule or self.recommender.schedule
         by_rows = self._steps_by_rows()
-        optimizer, scheduler = make_optimizer(self.network, schedule, lambda: int(self._steps_per_epoch()), by_rows)
+        optimizer, scheduler = make_optimizer(
+            self.network, schedule, lambda: int(self._steps_per_epoch()), by_rows, self.state_dir
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _steps_by_rows(self) -> bool:
@@ -170,6 +176,10 @@ class RecommenderModule(pl.LightningModule):
         Raises:
             ValueError: If that is wanted where it cannot be.
         """
+        if self.state_dir and (self.row_steps is False or not self.network.looks_rows_up):
+            raise ValueError(
+                f"model.state_dir {self.state_dir} is for steps by rows: MF and NeuMF, model.row_steps true"
+            )
         if self.row_steps is False:
             return False
         trainer = self.trainer

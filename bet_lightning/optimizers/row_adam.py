@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bet_lightning.backbones import Backbone
+from bet_lightning.optimizers.mapping import mapped_zeros
 from bet_lightning.optimizers.row_kernels import kernels
 from bet_lightning.optimizers.row_steps import RowSteps
 from bet_lightning.tables.prefix_table import PrefixTable
 
+_MEANS = ("exp_avg", "exp_avg_sq")  # of gradients and of their squares, as torch's Adam calls them
 _PAYS_ABOVE = 4  # rows of a table for each that a batch looks up
 
 
@@ -59,13 +62,19 @@ class RowAdam(torch.optim.Adam):
         lr: Learning rate.
         betas: Decay of the means of gradients and of their squares.
         eps: Added to the root of the latter.
+        state_dir: Folder of files that the means are mapped from, in place of memory; only rows that are met are read.
 
     Raises:
-        ValueError: If the backbone cannot be trained so.
+        ValueError: If the backbone cannot be trained so, or there is no room in the folder.
     """
 
     def __init__(
-        self, network: Backbone, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+        self,
+        network: Backbone,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        state_dir: Path | None = None,
     ) -> None:
         if not can_step_by_rows(network):
             raise ValueError("steps by rows need a backbone that only looks rows up, the CPU, and numba")
@@ -75,11 +84,9 @@ class RowAdam(torch.optim.Adam):
         for steps in self._tables.values():
             steps.table.row_updates = self
             values = steps.table.parameter
-            self.state[values] = {
-                "step": torch.zeros(()),
-                "exp_avg": torch.zeros_like(values),
-                "exp_avg_sq": torch.zeros_like(values),
-            }
+            means = [mapped_zeros(values, state_dir) if state_dir else torch.zeros_like(values) for _ in _MEANS]
+            self.state[values] = {"step": torch.zeros(()), **dict(zip(_MEANS, means, strict=True))}
+        self._is_mapped = state_dir is not None
 
     def read(self, table: PrefixTable, rows: Tensor, width: int) -> Tensor:
         """Return rows as they should be by now: see :class:`RowUpdates`."""
@@ -123,4 +130,8 @@ class RowAdam(torch.optim.Adam):
         """Go on from Adam's state."""
         for steps in self._tables.values():
             self.bring_up_to_date(steps.table)
+        mapped = {steps.table.parameter: self.state[steps.table.parameter] for steps in self._tables.values()}
         super().load_state_dict(state_dict)
+        for values, held in mapped.items() if self._is_mapped else ():
+            for name in _MEANS:
+                self.state[values][name] = held[name].copy_(self.state[values][name])

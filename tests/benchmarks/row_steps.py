@@ -9,6 +9,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 
@@ -53,11 +54,11 @@ def batches(network: MF) -> Iterator[BPRBatch]:
         yield BPRBatch(users, *items)
 
 
-def seconds_a_step(num_rows: int, packed: bool, by_rows: bool, rounds: int) -> float:
+def seconds_a_step(num_rows: int, packed: bool, by_rows: bool, rounds: int, state_dir: Path | None = None) -> float:
     """Median seconds of a step."""
     network = make_network(num_rows, packed)
     recommender = Recommender(network, BPR(), 1e-4)
-    optimizer, _ = make_optimizer(network, LRSchedule(0.01), lambda: 1, by_rows)
+    optimizer, _ = make_optimizer(network, LRSchedule(0.01), lambda: 1, by_rows, state_dir)
     found = []
     for _, batch in zip(range(WARM_UP + rounds), batches(network), strict=False):
         begin = time.perf_counter()
@@ -75,6 +76,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--packed-rows", type=float, nargs="*", default=[1e8], help="rows of packed tables")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--state-dir", type=Path, help="where steps by rows map Adam's means from")
     options = parser.parse_args(args)
     before = torch.get_num_threads()
     torch.set_num_threads(options.threads)
@@ -86,7 +88,9 @@ def main(args: Sequence[str] | None = None) -> None:
                         continue
                     found: list[float] = []
                     peak = peak_memory_mb(
-                        lambda: found.append(seconds_a_step(num_rows, packed, by_rows, options.rounds))  # noqa: B023
+                        lambda: found.append(  # noqa: B023
+                            seconds_a_step(num_rows, packed, by_rows, options.rounds, options.state_dir)  # noqa: B023
+                        )
                     )
                     kind = f"{'packed' if packed else 'full'}, {'by rows' if by_rows else 'whole tables'}"
                     print(f"{num_rows:,} rows, {kind}: {found[0] * 1e3:.1f} ms a step, {peak:,.0f} MB", flush=True)

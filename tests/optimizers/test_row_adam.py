@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -103,6 +104,27 @@ def test_it_is_adam_over_the_whole_table(
     for index, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
             torch.testing.assert_close(value, theirs[index][name], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_means_in_files_are_those_in_memory(tmp_path: Path, packed: bool) -> None:
+    ours, plain = (make_network(MF, random_sizes(WIDTH), packed) for _ in range(2))
+    mapped, held = RowAdam(ours, lr=0.02, state_dir=tmp_path), RowAdam(plain, lr=0.02)
+    schedules = [LambdaLR(optimizer, lambda step: 1.0) for optimizer in (mapped, held)]
+    steps = batches(30)
+    assert train(ours, mapped, schedules[0], steps[:20]) == train(plain, held, schedules[1], steps[:20])
+    assert list(tmp_path.iterdir()) == []  # nothing stays if the process ends
+    values = ours.prefix_table().parameter
+    where = mapped.state[values]["exp_avg"].data_ptr()
+    earlier = copy.deepcopy((plain.state_dict(), held.state_dict()))
+    train(ours, mapped, schedules[0], steps[20:])
+    ours.load_state_dict(earlier[0])
+    mapped.load_state_dict(earlier[1])
+    assert mapped.state[values]["exp_avg"].data_ptr() == where  # what is gone on from is mapped too
+    assert train(ours, mapped, schedules[0], steps[20:]) == train(plain, held, schedules[1], steps[20:])
+    assert ours.state_dict()["tables.0." + ("values" if packed else "weight")].equal(
+        plain.state_dict()["tables.0." + ("values" if packed else "weight")]
+    )
 
 
 def test_rows_are_up_to_date_however_they_are_read() -> None:
