@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bet_lightning.ranking import top_k_items
+from bet_lightning.ranking.topk import top_k
 
 
 @settings(max_examples=60, deadline=None)
@@ -22,6 +23,18 @@ def test_equals_sorting_the_unseen_items(seed: int, num_items: int, density: flo
         best = [item for item in np.argsort(-scores[row]) if not seen[row, item]][:k]
         assert items[row].tolist() == best + [-1] * (k - len(best))
         assert values[row].tolist() == scores[row, best].tolist() + [-np.inf] * (k - len(best))
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), num_items=st.integers(256, 1500), k=st.integers(1, 6), levels=st.integers(1, 2000))
+def test_blocks_are_searched_as_all_columns_are(seed: int, num_items: int, k: int, levels: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(levels, (3, num_items), generator=generator).float()  # few levels: many equal scores
+    scores[0, torch.randperm(num_items, generator=generator)[k - 1 :]] = -torch.inf  # fewer than k are left
+    values, columns = top_k(scores, k)
+    assert values.equal(torch.topk(scores, k, dim=1).values)
+    assert values.equal(scores.gather(1, columns))
+    assert all(len(set(row)) == k for row in columns.tolist())
 
 
 def test_repeated_seen_pairs_and_the_overwritten_scores() -> None:
