@@ -60,7 +60,6 @@ MORE_MODELS: Wrong = [
     ([f"{MODEL}schedule.min_lr=-1"], ("min_lr=-1",)),
     ([f"{MODEL}row_steps=true"], ("model.row_steps", "NeuMF")),
     ([f"{MODEL}state_dir=there"], ("model.state_dir", "there", "NeuMF")),
-    ([f"{MODEL}backbone=MF", f"{MODEL}row_steps=true", f"{MODEL}state_dir=no/where"], ("model.state_dir", "no/where")),
     ([f"{MODEL}backbone.max_size=-3"], ("max_size", "-3")),
     ([f"{MODEL}backbone.max_size=1000000"], ("max_size", "1000000")),
     ([f"{MODEL}backbone.init_std=-1"], ("init_std", "-1")),
