@@ -130,8 +130,9 @@ class RowAdam(torch.optim.Adam):
         """Go on from Adam's state."""
         for steps in self._tables.values():
             self.bring_up_to_date(steps.table)
-        mapped = {steps.table.parameter: self.state[steps.table.parameter] for steps in self._tables.values()}
+        tables = [steps.table.parameter for steps in self._tables.values()] if self._is_mapped else []
+        mapped = {values: self.state[values] for values in tables}
         super().load_state_dict(state_dict)
-        for values, held in mapped.items() if self._is_mapped else ():
+        for values, held in mapped.items():
             for name in _MEANS:
                 self.state[values][name] = held[name].copy_(self.state[values][name])

@@ -17,7 +17,7 @@ METHODS = {"bet": None, "<b>other</b>": {"x": 2}, "not_run": {"x": 3}}
 
 @pytest.fixture(scope="module")
 def page(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a comparison whose cells were run twice, but for one."""
+    """The page of a comparison, all but one of whose cells were run."""
     folder = tmp_path_factory.mktemp("comparison")
     path = folder / "table.yaml"
     path.write_text(yaml.safe_dump({"axes": {"data": {"tiny": None}, "method": METHODS}}, sort_keys=False))
